@@ -1,0 +1,34 @@
+"""Random flip and crop of a whole batch at once, drawn from a given generator."""
+
+import torch
+from torch import Generator, Tensor
+
+
+def augment(images: Tensor, augmentation: str, generator: Generator) -> Tensor:
+    """`images` [N, C, H, W], each flipped and shifted by its own draw.
+
+    `augmentation` joins `flip` (left to right, with probability 1/2) and `crop` (a window of the
+    image's size out of the image padded with black by an eighth of its side) by `+`; `none` is
+    the images as they are. The draws are made on the CPU: every device sees the same.
+    """
+    if augmentation == "none":
+        return images
+    for name in augmentation.split("+"):
+        images = {"flip": random_flip, "crop": random_crop}[name](images, generator)
+    return images
+
+
+def random_flip(images: Tensor, generator: Generator) -> Tensor:
+    flipped = torch.rand(len(images), generator=generator) < 0.5
+    return torch.where(flipped.to(images.device)[:, None, None, None], images.flip(-1), images)
+
+
+def random_crop(images: Tensor, generator: Generator) -> Tensor:
+    n, _, height, width = images.shape
+    padding = max(1, height // 8)
+    top, left = torch.randint(2 * padding + 1, (2, n), generator=generator).to(images.device)
+    rows = top[:, None] + torch.arange(height, device=images.device)
+    columns = left[:, None] + torch.arange(width, device=images.device)
+    padded = torch.nn.functional.pad(images, (padding,) * 4).permute(0, 2, 3, 1)
+    image = torch.arange(n, device=images.device)[:, None, None]
+    return padded[image, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)

@@ -1,0 +1,193 @@
+"""The grid: from a study to cells, trajectories and their names. Pure; imports no torch.
+
+A *trajectory* is everything that decides a sequence of weights. A *readout* is a look at it:
+after T iterations, at the raw weights or at a moving average of them. A *cell* is one of each.
+"""
+
+import hashlib
+import itertools
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from clipgrid.study import Study
+
+TRAINER_VERSION = 1
+"""Raise it when the trainer's numbers change: every trajectory is then trained anew."""
+
+
+def canonical(x: float) -> str:
+    """One spelling for each number: 1, 1.0 and 1e0 are all `1`; infinity is `inf`."""
+    return str(int(x)) if abs(x) < 1e16 and x == int(x) else repr(float(x))
+
+
+@dataclass(frozen=True)
+class Readout:
+    """The weights after T `iterations`: the raw ones, or their moving average of decay `ema`."""
+
+    iterations: int
+    ema: float | None = None
+
+    @property
+    def name(self) -> str:
+        ema = "" if self.ema is None else f"_ema{canonical(self.ema)}"
+        return f"T{self.iterations}{ema}"
+
+    @classmethod
+    def parse(cls, name: str) -> "Readout":
+        """The inverse of `name`; ValueError on anything else."""
+        try:
+            iterations, _, ema = name.removeprefix("T").partition("_ema")
+            readout = cls(int(iterations), float(ema) if ema else None)
+        except ValueError:
+            readout = cls(0)
+        sound = readout.iterations > 0 and (readout.ema is None or 0 < readout.ema < 1)
+        if not sound or readout.name != name:
+            raise ValueError(f"{name!r} is not a readout: T500, or T500_ema0.999")
+        return readout
+
+
+def _setting(help: str, **default: Any) -> Any:
+    return field(metadata={"help": help}, **default)
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """Everything that decides the sequence of weights, the data's own content aside.
+
+    The fields are also the flags of `python -m clipgrid train`.
+    """
+
+    model: str = _setting("alexnet, vgg11 (13, 16, 19, each with _bn) or resnet18 (34, 50, ...)")
+    optimizer: str = _setting("momentum (SGD) or rmsprop")
+    learning_rate: float = _setting("learning rate, constant over the run")
+    threshold: float = _setting("clip the global L2 norm of the gradient to this; inf: only record")
+    augmentation: str = _setting("none, flip, crop or flip+crop")
+    seed: int = _setting("seed of weights, batches, augmentation and dropout")
+    width: float = _setting("multiplier of every layer's channels", default=1.0)
+    batch_size: int = _setting("images a step", default=32)
+    momentum: float = _setting("momentum", default=0.9)
+    weight_decay: float = _setting("L2 penalty", default=0.0)
+    alpha: float = _setting("RMSProp's smoothing constant", default=0.99)
+    eps: float = _setting("RMSProp's epsilon", default=1e-8)
+    evaluate_every: int = _setting("steps between two looks at the validation set", default=100)
+    device: str = _setting("cpu or cuda", default="cpu")
+
+    @property
+    def name(self) -> str:
+        return "_".join(
+            (
+                self.model,
+                self.optimizer,
+                f"lr{canonical(self.learning_rate)}",
+                f"norm{canonical(self.threshold)}",
+                self.augmentation,
+                f"seed{self.seed}",
+            )
+        )
+
+    @property
+    def flags(self) -> str:
+        """The settings as flags of `python -m clipgrid train`."""
+        return " ".join(
+            f"--{key.replace('_', '-')} {value if isinstance(value, str) else canonical(value)}"
+            for key, value in asdict(self).items()
+        )
+
+    def spec(self, data_checksum: str) -> dict[str, Any]:
+        """What the stored states and results of this trajectory are stamped with, JSON-ready."""
+        settings = {k: canonical(v) if k == "threshold" else v for k, v in asdict(self).items()}
+        return {"trainer": TRAINER_VERSION, "data": data_checksum, **settings}
+
+
+def digest(spec: dict[str, Any]) -> str:
+    """A short, stable name for a spec."""
+    return hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()[:16]
+
+
+AXES = (
+    "models",
+    "optimizers",
+    "learning_rates",
+    "clips",
+    "iterations",
+    "ema",
+    "augmentations",
+    "seeds",
+)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One point of the grid: one row of cells.csv."""
+
+    trajectory: Trajectory
+    readout: Readout
+
+    @property
+    def name(self) -> str:
+        return f"{self.trajectory.name}/{self.readout.name}"
+
+
+def cells(study: "Study") -> list[Cell]:
+    """The cells that a study asks for, each once."""
+    selections = (
+        [{}]
+        if study.expand == "product"
+        else [s.axes for experiment in study.experiments.values() for s in experiment.select]
+    )
+    return list(dict.fromkeys(itertools.chain.from_iterable(select(study, s) for s in selections)))
+
+
+def select(study: "Study", selection: dict[str, list[Any]]) -> Iterable[Cell]:
+    """The cells of the study's grid in which each axis named has one of the values given."""
+
+    def values(axis: str, available: Iterable[Any]) -> list[Any]:
+        return [v for v in available if axis not in selection or v in selection[axis]]
+
+    optimizers = study.optimizers.chosen
+    for model, optimizer in itertools.product(
+        values("models", study.models), values("optimizers", optimizers)
+    ):
+        settings = optimizers[optimizer].model_dump()
+        learning_rates = settings.pop("learning_rates")
+        for learning_rate, threshold, augmentation, seed in itertools.product(
+            values("learning_rates", learning_rates),
+            values("clips", study.clips),
+            values("augmentations", study.augmentations),
+            values("seeds", study.seeds),
+        ):
+            trajectory = Trajectory(
+                model=model,
+                optimizer=optimizer,
+                learning_rate=learning_rate,
+                threshold=threshold,
+                augmentation=augmentation,
+                seed=seed,
+                width=study.models[model].width,
+                batch_size=study.training.batch_size,
+                evaluate_every=study.training.evaluate_every,
+                device=study.training.device,
+                **settings,
+            )
+            for iterations, ema in itertools.product(
+                values("iterations", study.iterations), values("ema", study.ema)
+            ):
+                yield Cell(trajectory, Readout(iterations, ema))
+
+
+def trajectories(cells: Iterable[Cell]) -> dict[Trajectory, list[Readout]]:
+    """The runs that `cells` need: each trajectory once, with its readouts in order of T."""
+    runs: dict[Trajectory, list[Readout]] = {}
+    for cell in cells:
+        runs.setdefault(cell.trajectory, []).append(cell.readout)
+    return {t: sorted(set(r), key=lambda r: (r.iterations, r.ema or 0)) for t, r in runs.items()}
+
+
+def steps(cells: Iterable[Cell]) -> tuple[int, int]:
+    """Steps that `cells` ask for, each trained alone, and steps that their trajectories take."""
+    cells = list(cells)
+    asked = sum(cell.readout.iterations for cell in cells)
+    return asked, sum(readouts[-1].iterations for readouts in trajectories(cells).values())

@@ -1,0 +1,463 @@
+"""The study: a config file as typed, validated data. Imports no torch.
+
+`load` reads a file, `parse` a mapping; both raise `StudyError`, whose message lists every fault
+with its key and what would be right. `schema` is the JSON schema of the file.
+"""
+
+import difflib
+import json
+import math
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    TypeAdapter,
+    ValidationError,
+)
+
+from clipgrid.grid import AXES, canonical, select
+from clipgrid.names import OPTIMIZERS, model_name
+
+ModelName = Literal[
+    "alexnet",
+    "vgg11",
+    "vgg13",
+    "vgg16",
+    "vgg19",
+    "vgg11_bn",
+    "vgg13_bn",
+    "vgg16_bn",
+    "vgg19_bn",
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "resnet101",
+    "resnet152",
+]
+OptimizerName = Literal["momentum", "rmsprop"]
+Augmentation = Literal["none", "flip", "crop", "flip+crop"]
+SMALLEST_IMAGE = 8  # px
+NARROWEST_LAYER = 64  # channels at width 1, in every model here
+
+
+class StudyError(ValueError):
+    """A config that can't be run; the message is for the person who wrote it."""
+
+
+def number(value: Any) -> Any:
+    """YAML's `1e-3`, `inf` and `.inf` as floats; anything that is no number as it is."""
+    if isinstance(value, str) and re.fullmatch(
+        r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|\+?\.?inf", value.strip(), re.IGNORECASE
+    ):
+        return float(value.strip().lower().replace(".inf", "inf"))
+    return value
+
+
+def whole(value: Any) -> Any:
+    """`1e3` and `1000.0` as the integer 1000."""
+    value = number(value)
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value
+
+
+def not_bool(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("true and false are no numbers")
+    return value
+
+
+def unique(values: list[Any]) -> list[Any]:
+    twice = [v for i, v in enumerate(values) if v in values[:i]]
+    if twice:
+        raise ValueError(f"{', '.join(map(spelled, twice))} stands there twice")
+    return values
+
+
+def some(values: Any) -> Any:
+    if values in ([], {}, None):
+        raise ValueError("at least one value is needed")
+    return values
+
+
+def decay_or_none(value: Any) -> Any:
+    return None if value in (None, "none") else number(value)
+
+
+def spelled(value: Any) -> str:
+    """A value as one would write it in the config."""
+    if value is None:
+        return "none"
+    return canonical(value) if isinstance(value, int | float) else str(value)
+
+
+Number = (BeforeValidator(not_bool), BeforeValidator(number))
+Whole = (BeforeValidator(not_bool), BeforeValidator(whole))
+Positive = Annotated[float, *Number, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, *Number, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, *Number, Field(ge=0, lt=1)]
+Threshold = Annotated[
+    float,
+    *Number,
+    Field(gt=0),
+    PlainSerializer(lambda x: "inf" if math.isinf(x) else x, when_used="json"),
+]
+Iterations = Annotated[int, *Whole, Field(ge=1, le=10**9)]
+Decay = Annotated[
+    Annotated[float, BeforeValidator(not_bool), Field(gt=0, lt=1)] | None,
+    BeforeValidator(decay_or_none),
+    PlainSerializer(lambda x: "none" if x is None else x, when_used="json"),
+]
+Seed = Annotated[int, *Whole, Field(ge=0)]
+
+T = TypeVar("T")
+Axis = Annotated[list[T], BeforeValidator(some), AfterValidator(unique)]
+
+
+class Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class Data(Settings):
+    """The images."""
+
+    name: Literal["digits", "fashion-mnist"] = "digits"
+    """Data set; digits needs no download."""
+    size: Annotated[int, *Whole, Field(ge=SMALLEST_IMAGE)] = 12
+    """Side of the images that the models see, px."""
+    split_seed: Seed = 0
+    """Seed of the split into training, validation and test images."""
+    folder: str = "data"
+    """Where raw files lie, or are downloaded to."""
+
+
+class Model(Settings):
+    """An architecture's size."""
+
+    width: Annotated[Positive, Field(le=16)] = 1.0
+    """Multiplier of every layer's channels; 1 is the published size."""
+
+
+class Momentum(Settings):
+    """SGD with momentum."""
+
+    learning_rates: Axis[Positive]
+    """An axis of the grid; constant over a run."""
+    momentum: Share = 0.9
+    """Momentum, from 0 to below 1."""
+    weight_decay: NotNegative = 0.0
+    """L2 penalty; its gradient is added after clipping."""
+
+
+class RMSProp(Momentum):
+    """RMSProp, as torch has it."""
+
+    momentum: Share = 0.0
+    """Momentum, from 0 to below 1."""
+    alpha: Share = 0.99
+    """Smoothing constant of the squared gradient."""
+    eps: Positive = 1e-8
+    """Added to the denominator."""
+
+
+class Optimizers(Settings):
+    """The optimizers of the grid, each with its settings."""
+
+    momentum: Momentum | None = None
+    """SGD with momentum."""
+    rmsprop: RMSProp | None = None
+    """RMSProp."""
+
+    @property
+    def chosen(self) -> dict[str, Momentum]:
+        return {name: settings for name, settings in self if settings}
+
+
+def at_least_one(optimizers: Optimizers) -> Optimizers:
+    some(optimizers.chosen)
+    return optimizers
+
+
+class Training(Settings):
+    """What all trajectories share."""
+
+    batch_size: Annotated[int, *Whole, Field(ge=2)] = 32
+    """Images a step."""
+    evaluate_every: Iterations = 100
+    """Steps between two looks at the validation set (the learning curves)."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    """Where to train."""
+
+
+class Selection(Settings):
+    """Cells of the grid: those that have, on each axis named here, one of the values given."""
+
+    models: Axis[ModelName] | None = None
+    """Architectures."""
+    optimizers: Axis[OptimizerName] | None = None
+    """Optimizers."""
+    learning_rates: Axis[Positive] | None = None
+    """Learning rates."""
+    clips: Axis[Threshold] | None = None
+    """Thresholds of the global norm."""
+    iterations: Axis[Iterations] | None = None
+    """T's."""
+    ema: Axis[Decay] | None = None
+    """Decays of the moving average."""
+    augmentations: Axis[Augmentation] | None = None
+    """Augmentations."""
+    seeds: Axis[Seed] | None = None
+    """Seeds."""
+
+    @property
+    def axes(self) -> dict[str, list[Any]]:
+        return {axis: getattr(self, axis) for axis in AXES if getattr(self, axis) is not None}
+
+
+class Experiment(Settings):
+    """One experiment of the document: which cells of the grid it reports."""
+
+    title: str
+    """Its name in the report."""
+    section: str
+    """The document's section."""
+    select: Axis[Selection]
+    """Its cells: the union of these selections."""
+
+
+class Study(Settings):
+    """A study: one config file."""
+
+    title: str
+    """Heading of the report."""
+    results: Annotated[str, Field(min_length=1)] = "results"
+    """Folder for all that the study makes."""
+    data: Data
+    """The images."""
+    models: Annotated[dict[ModelName, Model], BeforeValidator(some)]
+    """Axis: architectures."""
+    optimizers: Annotated[Optimizers, AfterValidator(at_least_one)]
+    """Axis: optimizers, with their learning rates."""
+    clips: Axis[Threshold]
+    """Axis: thresholds of the global norm of the gradient; inf is no clipping."""
+    iterations: Axis[Iterations]
+    """Axis: T, the iterations after which the weights are looked at."""
+    ema: Axis[Decay]
+    """Axis: none, and decays of moving averages of the weights."""
+    augmentations: Axis[Augmentation]
+    """Axis: augmentations of the training images."""
+    seeds: Axis[Seed]
+    """Axis: seeds; arms with one seed share weights, batches and augmentation."""
+    training: Training = Training()
+    """What all trajectories share."""
+    expand: Literal["experiments", "product"] = "experiments"
+    """Train what the experiments select, or the full cross product of the axes."""
+    experiments: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$")], Experiment]
+    """The document's experiments: each gets a table, figures and a page of the report."""
+
+
+def parse(config: Any, source: str = "config.yaml") -> Study:
+    """The study that `config`, a mapping read from `source`, describes; StudyError if none."""
+    try:
+        study = Study.model_validate(config)
+        faults = []
+    except ValidationError as error:
+        study = None
+        faults = [(key_path(e["loc"]) or "the file", explain(e)) for e in error.errors()]
+    faults += cross_faults(config)
+    if study and not faults:
+        faults = empty_selections(study)
+    if study is None or faults:
+        lines = [f"  {path}: {message}" for path, message in dict.fromkeys(faults)]
+        count = "1 fault" if len(lines) == 1 else f"{len(lines)} faults"
+        raise StudyError("\n".join([f"{source} can't be run; {count}:", *lines]))
+    return study
+
+
+def load(path: Path) -> Study:
+    """The study in a YAML or JSON file."""
+    return parse(read(path), str(path))
+
+
+def read(path: Path) -> Any:
+    """A config file's content. StudyError for a file that isn't YAML or says a key twice."""
+    try:
+        return yaml.load(path.read_text(), UniqueKeys)
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise StudyError(f"{path} can't be read: {error}") from None
+
+
+class UniqueKeys(yaml.SafeLoader):
+    """YAML in which a key that stands twice is an error, not the last one's win."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        keys = [key.value for key, _ in node.value]
+        twice = sorted({key for key in keys if keys.count(key) > 1})
+        if twice:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"key {', '.join(twice)} stands there twice", node.start_mark
+            )
+        return super().construct_mapping(node, deep)
+
+
+def to_json(study: Study) -> str:
+    """The study with every default filled in and one spelling for each value."""
+    return json.dumps(study.model_dump(mode="json", exclude_none=True), indent=1) + "\n"
+
+
+def schema() -> dict[str, Any]:
+    """JSON schema of a study, for editors and for Snakemake."""
+    return Study.model_json_schema()
+
+
+def settings(study: Study) -> str:
+    """What all cells share, in a sentence for captions."""
+    widths = ", ".join(
+        f"{model_name(name)} at {canonical(model.width)} of its width"
+        for name, model in study.models.items()
+    )
+    rates = ", ".join(
+        f"{OPTIMIZERS[name]} {'/'.join(map(canonical, optimizer.learning_rates))}"
+        for name, optimizer in study.optimizers.chosen.items()
+    )
+    return (
+        f"{study.data.name} at {study.data.size}×{study.data.size} px; {widths}; batches of"
+        f" {study.training.batch_size}; constant learning rates ({rates}); {len(study.seeds)} seeds"
+    )
+
+
+# ---- faults, in words -------------------------------------------------------------------------
+
+
+def key_path(loc: tuple[int | str, ...]) -> str:
+    """`clips[1]`, `models.alexnet.width`."""
+    parts = [part for part in loc if part != "[key]"]
+    return "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in parts).lstrip(".")
+
+
+def explain(error: Any) -> str:
+    """One fault of pydantic's, in words that say what would be right."""
+    given, context = error["input"], error.get("ctx", {})
+    match error["type"]:
+        case "extra_forbidden":
+            return "unknown key; " + suggest(str(error["loc"][-1]), keys_at(error["loc"][:-1]))
+        case "literal_error":
+            return f"unknown: {given!r}; " + suggest(
+                str(given), re.findall(r"'([^']*)'", context["expected"])
+            )
+        case "missing":
+            return "missing"
+        case "value_error":
+            return str(context["error"])
+        case "greater_than" | "greater_than_equal" | "less_than" | "less_than_equal":
+            return f"must be {LIMITS[error['type']]} {next(iter(context.values()))}, not {given}"
+        case "finite_number":
+            return f"must be a finite number, not {given}"
+        case "float_type" | "float_parsing":
+            return f"must be a number, not {given!r}"
+        case "int_type" | "int_parsing" | "int_from_float":
+            return f"must be a whole number, not {given!r}"
+        case "string_pattern_mismatch":
+            return "must be of lower-case letters, digits and hyphens (it names files)"
+    return f"{error['msg'][0].lower()}{error['msg'][1:]}, not {given!r}"
+
+
+LIMITS = {
+    "greater_than": "above",
+    "greater_than_equal": "at least",
+    "less_than": "below",
+    "less_than_equal": "at most",
+}
+
+
+def suggest(given: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(given, known, 1)
+    return (f"did you mean {close[0]}? " if close else "") + f"Known: {', '.join(known)}"
+
+
+def keys_at(loc: tuple[int | str, ...]) -> list[str]:
+    """The keys that the schema knows at `loc`."""
+    root = schema()
+    node = root
+    for part in (*loc, None):
+        for option in node.get("anyOf", []):
+            node = option if option.get("type") != "null" else node
+        if "$ref" in node:
+            node = root["$defs"][node["$ref"].rpartition("/")[2]]
+        if part is not None:
+            any_key = [*node.get("patternProperties", {}).values()]
+            any_key += [node[k] for k in ("items", "additionalProperties") if node.get(k)]
+            node = node.get("properties", {}).get(part) or any_key[0]
+    return list(node.get("properties", {}))
+
+
+def cross_faults(config: Any) -> list[tuple[str, str]]:
+    """Faults that concern two keys at once, in whatever of `config` is sound enough to be asked."""
+    faults = []
+    models = sound(dict[str, Any], config, "models") or {}
+    for name, settings in models.items():
+        width = sound(Positive, settings, "width") or 1.0
+        if NARROWEST_LAYER * width <= 0.5:
+            faults.append((f"models.{name}.width", f"{spelled(width)} leaves a layer no channel"))
+        elif name.startswith("resnet") and NARROWEST_LAYER * width % 8:
+            # torch's CPU kernel for 1x1 stride-2 convolutions corrupts memory at 4 and 6 channels.
+            faults.append((f"models.{name}.width", "must be a multiple of 0.125 for a ResNet"))
+
+    optimizers = sound(dict[str, Any], config, "optimizers") or {}
+    rates = [sound(list[Positive], o, "learning_rates") for o in optimizers.values()]
+    grid = {axis: sound(list[kind], config, axis) for axis, kind in AXIS_TYPES.items()}  # type: ignore[valid-type]
+    grid |= {"models": list(models) or None, "optimizers": list(optimizers) or None}
+    grid["learning_rates"] = None if None in rates else [x for axis in rates for x in axis]
+    experiments = sound(dict[str, Any], config, "experiments") or {}
+    for name, experiment in experiments.items():
+        for i, selection in enumerate(sound(list[dict[str, Any]], experiment, "select") or []):
+            for axis, kind in AXIS_TYPES.items():
+                known = grid[axis]
+                for value in sound(list[kind], selection, axis) or []:  # type: ignore[valid-type]
+                    if known is not None and value not in known:
+                        path = f"experiments.{name}.select[{i}].{axis}"
+                        values = ", ".join(map(spelled, known))
+                        faults.append(
+                            (path, f"{spelled(value)} is not among the grid's {axis}: {values}")
+                        )
+    return faults
+
+
+def sound(kind: Any, config: Any, key: str) -> Any:
+    """`config[key]` as a `kind`, None where it is missing or none."""
+    try:
+        return TypeAdapter(kind).validate_python(config[key])
+    except (ValidationError, KeyError, TypeError):
+        return None
+
+
+AXIS_TYPES: dict[str, Any] = {
+    "models": ModelName,
+    "optimizers": OptimizerName,
+    "learning_rates": Positive,
+    "clips": Threshold,
+    "iterations": Iterations,
+    "ema": Decay,
+    "augmentations": Augmentation,
+    "seeds": Seed,
+}
+
+
+def empty_selections(study: Study) -> list[tuple[str, str]]:
+    faults = [
+        (f"experiments.{name}.select[{i}]", "selects no cell of the grid")
+        for name, experiment in study.experiments.items()
+        for i, selection in enumerate(experiment.select)
+        if not any(True for _ in select(study, selection.axes))
+    ]
+    if study.expand == "experiments" and not study.experiments:
+        faults.append(("experiments", "none, so nothing to train; name one or `expand: product`"))
+    return faults

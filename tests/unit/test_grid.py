@@ -1,0 +1,284 @@
+"""Names, cells, trajectories and steps of a study's grid."""
+
+import itertools
+import json
+import math
+import subprocess
+import sys
+from dataclasses import fields, replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import clipgrid
+from clipgrid import grid
+from clipgrid.__main__ import main
+from clipgrid.grid import Cell, Readout, Trajectory, canonical, digest
+from clipgrid.study import load, parse, read
+
+ROOT = Path(__file__).parents[2]
+DEFAULT = ROOT / "config.yaml"
+
+TRAJECTORY = Trajectory(
+    model="alexnet",
+    optimizer="momentum",
+    learning_rate=0.03,
+    threshold=math.inf,
+    augmentation="none",
+    seed=0,
+)
+
+numbers = st.floats(allow_nan=False)
+positive = st.floats(min_value=0, exclude_min=True, allow_nan=False, allow_infinity=False)
+decays = st.none() | st.floats(0, 1, exclude_min=True, exclude_max=True)
+readouts = st.builds(Readout, st.integers(1, 10**9), decays)
+trajectories = st.builds(
+    Trajectory,
+    model=st.sampled_from(["alexnet", "vgg11_bn", "resnet50"]),
+    optimizer=st.sampled_from(["momentum", "rmsprop"]),
+    learning_rate=positive,
+    threshold=positive | st.just(math.inf),
+    augmentation=st.sampled_from(["none", "flip", "crop", "flip+crop"]),
+    seed=st.integers(0, 2**31),
+    width=positive,
+    batch_size=st.integers(2, 10**6),
+    momentum=st.floats(0, 1, exclude_max=True),
+    weight_decay=st.floats(0, 1),
+    alpha=st.floats(0, 1, exclude_max=True),
+    eps=positive,
+    evaluate_every=st.integers(1, 10**6),
+    device=st.sampled_from(["cpu", "cuda"]),
+)
+
+
+# ---- numbers ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (1, "1"),
+        (1.0, "1"),
+        (float("1e0"), "1"),
+        (1000.0, "1000"),
+        (0.03, "0.03"),
+        (5e-4, "0.0005"),
+        (math.inf, "inf"),
+    ],
+)
+def test_a_number_has_one_spelling(value, text):
+    assert canonical(value) == text
+
+
+def test_a_small_number_is_read_back_as_it_was():
+    assert float(canonical(1e-5)) == 1e-5
+
+
+@given(numbers)
+def test_every_number_is_read_back_as_it_was(x):
+    assert float(canonical(x)) == x
+
+
+@given(numbers, numbers)
+def test_two_numbers_have_one_spelling_only_if_they_are_equal(x, y):
+    assert (canonical(x) == canonical(y)) == (x == y)
+
+
+@given(st.integers(-(2**53), 2**53))
+def test_an_integer_and_its_float_have_one_spelling(n):
+    assert canonical(n) == canonical(float(n)) == str(n)
+
+
+# ---- readouts -----------------------------------------------------------------------------------
+
+
+def test_a_readout_is_named_by_its_iterations_and_decay():
+    assert Readout(500).name == "T500"
+    assert Readout(500, 0.999).name == "T500_ema0.999"
+
+
+@given(readouts)
+def test_a_readouts_name_is_parsed_back(readout):
+    assert Readout.parse(readout.name) == readout
+
+
+@pytest.mark.parametrize("name", ["", "T", "500", "T0", "T-5", "T1.5", "Tx", "TT5"])
+def test_a_name_without_a_whole_number_of_iterations_is_refused(name):
+    with pytest.raises(ValueError, match="is not a readout"):
+        Readout.parse(name)
+
+
+@pytest.mark.parametrize("ema", ["", "x", "0", "1", "2", "nan", "0.9_ema0.9"])
+def test_a_name_whose_decay_is_not_between_0_and_1_is_refused(ema):
+    with pytest.raises(ValueError, match="is not a readout"):
+        Readout.parse(f"T5_ema{ema}")
+
+
+@pytest.mark.parametrize("name", ["T1_000", "T+5", "T 5", "T05", "T5_ema.5", "T5_ema0.90"])
+def test_another_spelling_of_a_readouts_name_is_refused(name):
+    with pytest.raises(ValueError, match="is not a readout"):
+        Readout.parse(name)
+
+
+# ---- trajectories -------------------------------------------------------------------------------
+
+
+def parsed_by_the_command_line(trajectory, *names):
+    """What `python -m clipgrid train` hands to the trainer, given the trajectory's flags."""
+    calls = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("clipgrid.trainer.train", lambda *arguments: calls.append(arguments))
+        paths = ["--data", "data.pt", "--out", "there", "--store", "states"]
+        assert main(["train", *trajectory.flags.split(), "--readouts", *names, *paths]) == 0
+    return calls
+
+
+@given(trajectories)
+def test_the_flags_of_a_trajectory_are_parsed_back(trajectory):
+    [(parsed, *_)] = parsed_by_the_command_line(trajectory, "T5")
+    assert parsed == trajectory
+    assert digest(parsed.spec("data")) == digest(trajectory.spec("data"))
+
+
+def test_the_command_line_hands_readouts_and_paths_to_the_trainer():
+    [(_, *rest)] = parsed_by_the_command_line(TRAJECTORY, "T5", "T10_ema0.9")
+    paths = [Path("data.pt"), Path("there"), Path("states")]
+    assert rest == [[Readout(5), Readout(10, 0.9)], *paths]
+
+
+def test_a_setting_without_default_must_be_given_on_the_command_line(capsys):
+    with pytest.raises(SystemExit):
+        main(["train", "--model", "alexnet"])
+    assert "--learning-rate" in capsys.readouterr().err
+
+
+@given(trajectories)
+def test_a_spec_is_json_without_infinity(trajectory):
+    spec = trajectory.spec("data")
+    assert json.loads(json.dumps(spec, allow_nan=False)) == spec
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(Trajectory)])
+def test_every_setting_changes_the_digest_of_the_spec(name):
+    value = getattr(TRAJECTORY, name)
+    other = "other" if isinstance(value, str) else 7
+    changed = replace(TRAJECTORY, **{name: other})
+    assert digest(changed.spec("data")) != digest(TRAJECTORY.spec("data"))
+
+
+def test_other_data_change_the_digest_of_the_spec():
+    assert digest(TRAJECTORY.spec("a")) != digest(TRAJECTORY.spec("b"))
+
+
+def test_each_trajectory_is_trained_once_with_its_readouts_in_order():
+    other = replace(TRAJECTORY, seed=1)
+    cells = [
+        Cell(TRAJECTORY, Readout(10)),
+        Cell(other, Readout(5)),
+        Cell(TRAJECTORY, Readout(5, 0.9)),
+        Cell(TRAJECTORY, Readout(5)),
+        Cell(TRAJECTORY, Readout(10)),
+    ]
+    assert grid.trajectories(cells) == {
+        TRAJECTORY: [Readout(5), Readout(5, 0.9), Readout(10)],
+        other: [Readout(5)],
+    }
+
+
+# ---- studies ------------------------------------------------------------------------------------
+
+
+def test_the_cells_of_the_default_study_have_names_of_their_own():
+    study = load(DEFAULT)
+    for expand in ("experiments", "product"):
+        cells = grid.cells(study.model_copy(update={"expand": expand}))
+        assert len({cell.name for cell in cells}) == len(set(cells)) == len(cells) > 0
+
+
+@pytest.mark.parametrize(
+    ("axis", "value"),
+    [
+        ("models", {"vgg16_bn": {}}),
+        ("clips", [0.25]),
+        ("iterations", [7]),
+        ("ema", [0.5]),
+        ("augmentations", ["flip+crop"]),
+        ("seeds", [99]),
+    ],
+)
+def test_a_value_more_on_an_axis_renames_no_cell(axis, value):
+    old = read(DEFAULT) | {"expand": "product"}
+    joined = old[axis] | value if isinstance(value, dict) else value + old[axis]
+    before, after = (
+        {cell.name for cell in grid.cells(parse(config))} for config in (old, old | {axis: joined})
+    )
+    assert before < after
+
+
+def test_the_product_is_every_combination_once(config):
+    config |= {
+        "expand": "product",
+        "models": {"alexnet": {}, "vgg11": {}},
+        "clips": [1, 10, "inf"],
+        "augmentations": ["none", "flip"],
+        "seeds": [0, 1, 2, 3, 4],
+    }
+    config["optimizers"]["rmsprop"]["learning_rates"] = [0.1, 0.01]
+    cells = grid.cells(parse(config))
+    rates = 1 + 2  # momentum's and RMSProp's
+    assert len(cells) == len(set(cells)) == 2 * rates * 3 * 2 * 5 * (2 * 2)
+    assert len(grid.trajectories(cells)) == 2 * rates * 3 * 2 * 5
+
+
+def test_experiments_train_what_they_select_and_no_cell_twice(config):
+    config["experiments"]["y"] = {
+        "title": "Y",
+        "section": "2",
+        "select": [{"clips": [1], "iterations": [5], "ema": ["none"]}],
+    }
+    cells = grid.cells(parse(config))
+    momentum = itertools.product(["momentum"], [1, math.inf], [5, 10], [None, 0.9])
+    expected = {*momentum, ("rmsprop", 1, 5, None)}
+    chosen = [
+        (c.trajectory.optimizer, c.trajectory.threshold, c.readout.iterations, c.readout.ema)
+        for c in cells
+    ]
+    assert len(chosen) == len(expected)
+    assert set(chosen) == expected
+
+
+def test_a_trajectory_has_the_settings_of_its_model_and_optimizer(config):
+    config["models"]["alexnet"]["width"] = 0.5
+    config["optimizers"]["rmsprop"] |= {"alpha": 0.9, "eps": 1e-3, "weight_decay": 0.1}
+    config["experiments"]["x"]["select"] = [{"optimizers": ["rmsprop"]}]
+    config["training"] = {"batch_size": 4, "evaluate_every": 3, "device": "cuda"}
+    trajectory = grid.cells(parse(config))[0].trajectory
+    assert trajectory == Trajectory(
+        model="alexnet",
+        optimizer="rmsprop",
+        learning_rate=0.001,
+        threshold=1,
+        augmentation="none",
+        seed=0,
+        width=0.5,
+        batch_size=4,
+        momentum=0,
+        weight_decay=0.1,
+        alpha=0.9,
+        eps=1e-3,
+        evaluate_every=3,
+        device="cuda",
+    )
+
+
+def test_steps_are_asked_for_by_each_cell_but_trained_once_a_trajectory(config):
+    # Two trajectories (λ = 1 and inf), each looked at after 5 and 10 steps, raw and averaged.
+    assert grid.steps(grid.cells(parse(config))) == (2 * (5 + 5 + 10 + 10), 2 * 10)
+
+
+def test_the_grid_and_the_study_do_not_import_torch():
+    code = "import sys, clipgrid.grid, clipgrid.study; sys.exit('torch' in sys.modules)"
+    source = Path(clipgrid.__file__).parents[1]
+    subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": str(source)})

@@ -1,0 +1,281 @@
+"""Configs: those that are understood, and what is said of those that can't be run."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from clipgrid import grid
+from clipgrid.study import StudyError, load, parse, read, to_json
+
+ROOT = Path(__file__).parents[2]
+CONFIGS = [ROOT / "config.yaml", *sorted((ROOT / "studies").glob("*.yaml"))]
+
+
+def put(config, path, value):
+    """Set `config` at a path such as `experiments.x.select.0.clips`."""
+    *parents, last = path.split(".")
+    for key in parents:
+        config = config[int(key)] if isinstance(config, list) else config.setdefault(key, {})
+    config[last] = value
+
+
+def faults(config):
+    """The message's lines, one a fault."""
+    with pytest.raises(StudyError) as caught:
+        parse(config, "study.yaml")
+    headline, *lines = str(caught.value).splitlines()
+    count = "1 fault" if len(lines) == 1 else f"{len(lines)} faults"
+    assert headline == f"study.yaml can't be run; {count}:"
+    return [line.strip() for line in lines]
+
+
+# ---- sound configs ------------------------------------------------------------------------------
+
+
+def test_the_default_config_has_all_of_the_documents_experiments():
+    study = load(ROOT / "config.yaml")
+    assert len(study.experiments) == 5
+    assert grid.cells(study)
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_a_study_is_the_same_after_a_trip_through_json(path):
+    study = load(path)
+    text = to_json(study)
+    assert parse(json.loads(text)) == study
+    assert to_json(parse(json.loads(text))) == text
+
+
+def test_the_json_of_a_study_has_no_infinity_and_every_default(config):
+    study = json.loads(to_json(parse(config)), parse_constant=pytest.fail)
+    assert study["clips"] == [1, "inf"]
+    assert study["ema"] == ["none", 0.9]
+    assert study["training"] == {"batch_size": 4, "evaluate_every": 100, "device": "cpu"}
+
+
+@pytest.mark.parametrize(
+    ("path", "texts", "value"),
+    [
+        ("clips", ["[.inf]", "[inf]", "['inf']", "[.Inf]", "[+inf]"], [math.inf]),
+        ("clips", ["[0.001]", "[1e-3]", "[1.0e-3]", "['1e-3']", "[.001]"], [0.001]),
+        ("clips", ["[10]", "[10.0]", "[1e1]", "['10']"], [10]),
+        ("iterations", ["[1000]", "[1e3]", "[1000.0]", "[1.0e+3]", "['1000']"], [1000]),
+        ("ema", ["[none]", "[null]", "[~]", "['none']"], [None]),
+        ("ema", ["[0.999]", "[9.99e-1]", "['0.999']"], [0.999]),
+        ("seeds", ["[0, 3]", "[0.0, 3e0]"], [0, 3]),
+    ],
+)
+def test_a_value_is_understood_in_every_spelling_that_yaml_has(config, path, texts, value):
+    for text in texts:
+        study = parse(config | {path: yaml.safe_load(text)})
+        assert getattr(study, path) == value
+        assert to_json(study) == to_json(parse(config | {path: value}))
+
+
+def test_a_selection_understands_the_spellings_that_the_grid_does(config):
+    selection = {
+        "clips": [".inf"],
+        "learning_rates": ["3e-2"],
+        "iterations": ["1e1"],
+        "ema": [None],
+    }
+    put(config, "experiments.x.select", [selection])
+    [cell] = grid.cells(parse(config))
+    assert (cell.trajectory.threshold, cell.trajectory.learning_rate) == (math.inf, 0.03)
+    assert cell.readout == grid.Readout(10)
+
+
+def test_a_study_can_not_be_changed(config):
+    study = parse(config)
+    with pytest.raises(ValidationError, match="frozen"):
+        study.title = "Other"
+    with pytest.raises(ValidationError, match="frozen"):
+        study.training.batch_size = 8
+
+
+# ---- faults -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "where", "hint"),
+    [
+        ("models", {"alexnett": {}}, "models.alexnett", "did you mean alexnet?"),
+        ("model", {}, "model", "unknown key; did you mean models?"),
+        ("training.batchsize", 3, "training.batchsize", "did you mean batch_size?"),
+        ("models.alexnet.widht", 1, "models.alexnet.widht", "did you mean width?"),
+        ("optimizers.momentum.alpha", 0.9, "optimizers.momentum.alpha", "Known: learning_rates"),
+        ("optimizers.adam", {}, "optimizers.adam", "Known: momentum, rmsprop"),
+        (
+            "experiments.x.select.0.iteration",
+            [5],
+            "experiments.x.select[0].iteration",
+            "did you mean iterations?",
+        ),
+        ("title", None, "title", "string"),
+        ("clips", [1, 0], "clips[1]", "must be above 0, not 0"),
+        ("clips", [-1], "clips[0]", "must be above 0, not -1"),
+        ("clips", [math.nan], "clips[0]", "must be above 0, not nan"),
+        ("clips", ["ten"], "clips[0]", "must be a number, not 'ten'"),
+        ("clips", [True], "clips[0]", "true and false are no numbers"),
+        ("clips", "inf", "clips", "list"),
+        ("iterations", [0], "iterations[0]", "must be at least 1, not 0"),
+        ("iterations", [-5], "iterations[0]", "must be at least 1, not -5"),
+        ("iterations", [1.5], "iterations[0]", "must be a whole number, not 1.5"),
+        ("iterations", [True], "iterations[0]", "true and false are no numbers"),
+        ("iterations", ["inf"], "iterations[0]", "must be a finite number"),
+        ("ema", [0], "ema[0]", "must be above 0, not 0"),
+        ("ema", [1], "ema[0]", "must be below 1, not 1"),
+        ("ema", [1.5], "ema[0]", "must be below 1, not 1.5"),
+        ("ema", [True], "ema[0]", "true and false are no numbers"),
+        ("seeds", [], "seeds", "at least one value is needed"),
+        ("seeds", [-1], "seeds[0]", "must be at least 0, not -1"),
+        ("clips", [1, 1.0, "inf"], "clips", "1 stands there twice"),
+        ("iterations", ["1e3", 1000], "iterations", "1000 stands there twice"),
+        ("ema", ["none", None], "ema", "none stands there twice"),
+        ("data.name", "digit", "data.name", "did you mean digits?"),
+        ("data.size", 4, "data.size", "must be at least 8, not 4"),
+        ("training.device", "gpu", "training.device", "Known: cpu, cuda"),
+        ("augmentations", ["flop"], "augmentations[0]", "did you mean flip?"),
+        ("models.alexnet.width", 1e-3, "models.alexnet.width", "leaves a layer no channel"),
+        ("models.alexnet.width", math.inf, "models.alexnet.width", "must be a finite number"),
+        ("models.resnet18", {"width": 0.0625}, "models.resnet18.width", "multiple of 0.125"),
+        (
+            "optimizers.momentum.learning_rates",
+            [0.03, 0],
+            "optimizers.momentum.learning_rates[1]",
+            "must be above 0, not 0",
+        ),
+        (
+            "experiments.x.select.0.clips",
+            [5],
+            "experiments.x.select[0].clips",
+            "5 is not among the grid's clips: 1, inf",
+        ),
+        (
+            "experiments.x.select",
+            [{"optimizers": ["rmsprop"], "learning_rates": [0.03]}],
+            "experiments.x.select[0]",
+            "selects no cell of the grid",
+        ),
+        ("experiments", {}, "experiments", "nothing to train"),
+        (
+            "experiments",
+            {"Bad Name": {"title": "", "section": "", "select": [{}]}},
+            "experiments.Bad Name",
+            "lower-case letters, digits and hyphens",
+        ),
+    ],
+)
+def test_a_fault_is_reported_with_its_key_and_what_would_be_right(config, path, value, where, hint):
+    put(config, path, value)
+    message = dict(line.split(": ", 1) for line in faults(config))
+    assert hint in message[where]
+
+
+def test_one_fault_is_reported_alone(config):
+    put(config, "training.batch_size", 1)
+    assert faults(config) == ["training.batch_size: must be at least 2, not 1"]
+
+
+def test_a_missing_key_is_named(config):
+    del config["clips"]
+    assert "clips: missing" in faults(config)
+
+
+def test_a_width_too_large_for_any_number_is_a_fault_and_not_a_crash(config):
+    put(config, "models.alexnet.width", 1e308)
+    assert any(line.startswith("models.alexnet.width: ") for line in faults(config))
+
+
+def test_a_product_without_any_optimizer_is_a_fault(config):
+    config |= {"expand": "product", "optimizers": {"momentum": None}, "experiments": {}}
+    assert any(line.startswith("optimizers") for line in faults(config))
+
+
+@pytest.mark.parametrize("config", [None, [], "text", 3])
+def test_a_config_that_is_no_mapping_is_a_fault(config):
+    assert "dictionary" in faults(config)[0]
+
+
+def test_all_faults_are_in_one_message(config):
+    wrong = {
+        "title": 5,
+        "colour": "red",
+        "data.name": "digit",
+        "data.size": 4,
+        "models.alexnet.width": 1e-3,
+        "models.lenet": {},
+        "optimizers.momentum.momentum": 1,
+        "clips": [1, "inf", 0],
+        "iterations": [5, 10, 1.5],
+        "ema": ["none", 0.9, 2],
+        "augmentations": ["none", "mirror"],
+        "seeds": [0, 0],
+        "training.device": "tpu",
+        "experiments.x.select": [{"learning_rates": [7]}],
+    }
+    for path, value in wrong.items():
+        put(config, path, value)
+    del config["experiments"]["x"]["title"]
+    assert sorted(line.split(": ")[0] for line in faults(config)) == [
+        "augmentations[1]",
+        "clips[2]",
+        "colour",
+        "data.name",
+        "data.size",
+        "ema[2]",
+        "experiments.x.select[0].learning_rates",
+        "experiments.x.title",
+        "iterations[2]",
+        "models.alexnet.width",
+        "models.lenet",
+        "optimizers.momentum.momentum",
+        "seeds",
+        "title",
+        "training.device",
+    ]
+
+
+# ---- files --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("clips: [1]\nclips: [2]\n", id="a key twice"),
+        pytest.param("data: {size: 8, size: 12}\n", id="a nested key twice"),
+        pytest.param("clips: [1\n", id="an open bracket"),
+        pytest.param("title: !!python/name:print\n", id="a tag of Python's"),
+        pytest.param("title: 2001-13-45\n", id="a date that does not exist"),
+    ],
+)
+def test_a_file_that_is_not_sound_yaml_is_refused_by_name(tmp_path, text):
+    path = tmp_path / "study.yaml"
+    path.write_text(text)
+    with pytest.raises(StudyError, match=r"study\.yaml can't be read"):
+        load(path)
+
+
+def test_a_key_that_stands_twice_is_named(tmp_path):
+    path = tmp_path / "study.yaml"
+    path.write_text("clips: [1]\nclips: [2]\n")
+    with pytest.raises(StudyError, match="key clips stands there twice"):
+        read(path)
+
+
+def test_a_file_that_is_missing_or_not_text_is_refused_by_name(tmp_path):
+    with pytest.raises(StudyError, match=r"none\.yaml can't be read"):
+        load(tmp_path / "none.yaml")
+    (tmp_path / "image.yaml").write_bytes(b"\x89PNG\xff\xfe")
+    with pytest.raises(StudyError, match=r"image\.yaml can't be read"):
+        load(tmp_path / "image.yaml")
+
+
+def test_anchors_and_merged_keys_are_understood(tmp_path):
+    path = tmp_path / "study.yaml"
+    path.write_text("a: &a {x: 1}\nb: {<<: *a, y: 2}\n")
+    assert read(path) == {"a": {"x": 1}, "b": {"x": 1, "y": 2}}

@@ -1,0 +1,43 @@
+# Two commands on a fresh machine: `make paper` and `make test`. Both make .venv first.
+
+PYTHON ?= python3
+VENV := .venv
+# The programs of .venv come first, for make's own commands and for the jobs of Snakemake.
+export PATH := $(abspath $(VENV))/bin:$(PATH)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: paper test lock clean
+
+paper: $(VENV)/installed
+	snakemake --cores all --quiet rules host
+	@echo
+	@echo "The report:   $(CURDIR)/results/report.html"
+	@echo "Every cell:   $(CURDIR)/results/cells.csv"
+
+test: $(VENV)/installed
+	ruff check
+	ruff format --check
+	mypy
+	snakefmt --check Snakefile workflow
+	snakemake --lint
+	pytest -n 2
+
+$(VENV)/installed: envs/requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	    || { echo "clipgrid needs Python 3.11 or newer; name one: make PYTHON=python3.12 paper"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) \
+	    || { echo "making a virtual environment failed; on Debian: apt install python3-venv"; exit 1; }
+	$(VENV)/bin/pip install --quiet --requirement envs/requirements.lock
+	$(VENV)/bin/pip install --quiet --no-deps --editable .
+	@touch $@
+
+# Pin anew what pyproject.toml asks for (torch and torchvision stay: they are a pair).
+lock:
+	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
+	.venv-lock/bin/pip install --quiet $$(grep -E '^(torch|torchvision)==' envs/requirements.lock) '.[test]'
+	.venv-lock/bin/pip freeze --exclude clipgrid --exclude-editable \
+	    | grep -viE '^(nvidia|cuda|triton)' | sed 's/+cpu$$//' > envs/requirements.lock
+	rm -rf .venv-lock
+
+clean:
+	rm -rf results store .snakemake

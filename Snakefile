@@ -1,0 +1,5 @@
+include: "workflow/Snakefile"
+
+
+# Without this, a Snakefile that only includes another finds nothing to be done.
+workflow.default_target = "all"

@@ -1,0 +1,329 @@
+"""The figures. Each takes the tidy tables and returns a matplotlib figure; one visual language:
+colour is the threshold λ (grey is no clipping), thin lines and dots are seeds, thick ones means.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from clipgrid.grid import canonical
+from clipgrid.names import AUGMENTATIONS, OPTIMIZERS, model_name, threshold_name
+from clipgrid.statistics import t_interval
+
+WIDTH = 7.0  # inches; two columns of a paper
+
+
+def style() -> None:
+    """Set the look of all figures, and make the files depend on nothing but their data."""
+    sns.set_theme(context="paper", style="ticks", palette="colorblind")
+    mpl.rcParams |= {
+        "figure.constrained_layout.use": True,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.titlesize": 9,
+        "axes.grid": True,
+        "grid.color": "0.92",
+        "legend.frameon": False,
+        "svg.hashsalt": "clipgrid",
+        "svg.fonttype": "none",
+        "pdf.fonttype": 42,
+    }
+
+
+def save(figure: Figure, folder: Path, name: str) -> None:
+    """Write `name`.svg and `name`.pdf, without a date."""
+    folder.mkdir(parents=True, exist_ok=True)
+    figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
+    figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None})
+
+
+# ---- names and colours ------------------------------------------------------------------------
+
+
+def colours(thresholds: Iterable[float]) -> dict[str, Any]:
+    """A colour for each λ, by name, in order; no clipping is grey."""
+    thresholds = set(thresholds)
+    finite = sorted(t for t in thresholds if not math.isinf(t))
+    palette = {
+        threshold_name(t): colour
+        for t, colour in zip(finite, sns.color_palette("colorblind", len(finite)), strict=True)
+    }
+    return palette | ({"no clipping": (0.35, 0.35, 0.35)} if math.inf in thresholds else {})
+
+
+def arm_names(table: pd.DataFrame, axes: Sequence[str]) -> pd.Series:
+    """A title for each row from those of `axes` that vary within the table (or all, if none)."""
+    names = {
+        "model": table.model.map(model_name),
+        "optimizer": table.optimizer.map(OPTIMIZERS),
+        "augmentation": table.augmentation.map(AUGMENTATIONS),
+        "learning_rate": table.learning_rate.map(lambda x: f"η = {canonical(x)}"),
+        "iterations": table.get("iterations", pd.Series(0, table.index)).map("T = {}".format),
+    }
+    varying = [axis for axis in axes if table[axis].nunique() > 1] or [axes[0]]
+    # The learning rate belongs to the optimizer: it needs naming only where it varies within one.
+    if table.groupby("optimizer", observed=True).learning_rate.nunique().max() < 2:
+        varying = [axis for axis in varying if axis != "learning_rate"] or [axes[0]]
+    joined = names[varying[0]].astype(str)
+    for axis in varying[1:]:
+        named = ", " + names[axis].astype(str)
+        joined = joined + named.where(table[axis].astype(str) != "none", "")
+    return joined
+
+
+def empty(words: str) -> Figure:
+    """A figure that says why there is nothing to draw."""
+    figure, axes = plt.subplots(figsize=(WIDTH, 0.8))
+    axes.text(0.5, 0.5, words, ha="center", va="center", color="0.35")
+    axes.axis("off")
+    return figure
+
+
+def panels(names: pd.Series, rows: int = 1, height: float = 2.2, **subplots: Any) -> Any:
+    """A figure with a column a name (at most four abreast where there is one row)."""
+    arms = list(dict.fromkeys(names))
+    columns = len(arms) if rows > 1 else min(4, len(arms))
+    rows = rows if rows > 1 else math.ceil(len(arms) / columns)
+    figure, axes = plt.subplots(
+        rows,
+        columns,
+        figsize=(max(WIDTH * min(columns, 4) / 4, 3.6), height * rows + 0.3),
+        squeeze=False,
+        **subplots,
+    )
+    return figure, axes, arms
+
+
+def legend(figure: Figure, axes: Axes) -> None:
+    """One legend for the whole figure, above it."""
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), fontsize=8)
+
+
+# ---- the figures ------------------------------------------------------------------------------
+
+
+def learning_curves(histories: pd.DataFrame) -> Figure:
+    """Training loss (rolling mean) above, validation accuracy below, a column an arm."""
+    histories = histories.assign(
+        arm=arm_names(histories, ("model", "optimizer", "augmentation", "learning_rate"))
+    )
+    palette = colours(histories.threshold.unique())
+    window = max(1, int(histories.step.max()) // 50)
+    figure, axes, arms = panels(histories.arm, rows=2, height=1.9, sharex="col", sharey="row")
+    for column, arm in enumerate(arms):
+        loss_axes, accuracy_axes = axes[:, column]
+        for threshold, runs in by_threshold(histories[histories.arm == arm]):
+            name = threshold_name(threshold)
+            losses = runs.pivot(index="step", columns="seed", values="loss")
+            losses = losses.rolling(window, min_periods=1).mean().iloc[:: max(1, window // 5)]
+            looks = runs.dropna(subset="validation_accuracy")
+            accuracies = looks.pivot(index="step", columns="seed", values="validation_accuracy")
+            for one, table in ((loss_axes, losses), (accuracy_axes, 100 * accuracies)):
+                one.plot(table.index, table, color=palette[name], lw=0.5, alpha=0.45)
+                mean = table.mean(axis=1, skipna=False)
+                one.plot(table.index, mean, color=palette[name], lw=1.6, label=name)
+        loss_axes.set(title=arm, yscale="log")
+        accuracy_axes.set(xlabel="iteration", ylim=(0, 101))
+    axes[0, 0].set_ylabel("training loss\n(nats)")
+    axes[1, 0].set_ylabel("validation\naccuracy (%)")
+    legend(figure, axes[0, 0])
+    return figure
+
+
+def gradient_norms(histories: pd.DataFrame) -> Figure:
+    """The gradient's norm before clipping over the steps, and the thresholds as lines."""
+    histories = histories[histories.augmentation == "none"]
+    histories = histories.assign(arm=arm_names(histories, ("model", "optimizer", "learning_rate")))
+    palette = colours(histories.threshold.unique())
+    window = max(1, int(histories.step.max()) // 50)
+    figure, axes, arms = panels(histories.arm, sharey=True)
+    for one, arm in zip(axes.flat, arms, strict=False):
+        for threshold, runs in by_threshold(histories[histories.arm == arm]):
+            name = threshold_name(threshold)
+            norms = runs.pivot(index="step", columns="seed", values="norm").stack()
+            norms = norms[np.isfinite(norms)].groupby("step").median()
+            spread = norms.rolling(window, min_periods=1)
+            smooth = spread.median().iloc[:: max(1, window // 5)]
+            one.fill_between(
+                smooth.index,
+                spread.quantile(0.05).loc[smooth.index],
+                spread.quantile(0.95).loc[smooth.index],
+                color=palette[name],
+                alpha=0.18,
+                lw=0,
+            )
+            one.plot(smooth.index, smooth, color=palette[name], lw=1.3, label=name)
+            if math.isfinite(threshold):
+                one.axhline(threshold, color=palette[name], lw=0.9, ls=(0, (4, 2)))
+        one.set(title=arm, yscale="log", xlabel="iteration")
+    axes[0, 0].set_ylabel("gradient norm before clipping")
+    tidy(axes, arms)
+    legend(figure, axes[0, 0])
+    return figure
+
+
+def clip_fraction(cells: pd.DataFrame) -> Figure:
+    """Share of steps that were clipped, a row an arm, a column a finite λ and T."""
+    cells = cells[np.isfinite(cells.threshold) & cells.ema.isna()]
+    if cells.empty:
+        return empty("The study has no finite threshold.")
+    cells = cells.assign(
+        arm=arm_names(cells, ("model", "optimizer", "augmentation", "learning_rate")),
+        column=cells.threshold.map(threshold_name) + "\nT = " + cells.iterations.astype(str),
+        percent=100 * cells.clip_fraction,
+    ).sort_values(["threshold", "iterations"])
+    columns = list(dict.fromkeys(cells.column))
+    arms = list(dict.fromkeys(cells.sort_index().arm))
+    table = cells.pivot_table(index="arm", columns="column", values="percent").loc[arms, columns]
+    figure, axes = plt.subplots(figsize=(WIDTH, 0.32 * len(arms) + 1.1))
+    sns.heatmap(
+        table,
+        ax=axes,
+        cmap=sns.light_palette("#0173b2", as_cmap=True),
+        vmin=0,
+        vmax=100,
+        annot=table.map(lambda x: "" if np.isnan(x) else f"{x:.1f}"),
+        fmt="",
+        linewidths=1,
+        cbar_kws={"label": "steps clipped (%)"},
+    )
+    axes.set(xlabel="", ylabel="")
+    axes.grid(visible=False)
+    axes.tick_params(length=0)
+    axes.tick_params(axis="y", rotation=0)
+    return figure
+
+
+def accuracy_by_iterations(cells: pd.DataFrame) -> Figure:
+    """Test accuracy over λ and T for each model: a dot a seed, a bar the mean."""
+    cells = cells[cells.ema.isna() & (cells.augmentation == "none")]
+    cells = cells.assign(arm=arm_names(cells, ("model", "optimizer", "learning_rate")))
+    return dots_by_threshold(cells, "iterations", 100 * cells.test_accuracy, "test accuracy (%)")
+
+
+def generalization_gap(cells: pd.DataFrame) -> Figure:
+    """Test loss minus loss on un-augmented training images, over λ and T."""
+    cells = cells[cells.ema.isna() & (cells.augmentation == "none")]
+    cells = cells.assign(arm=arm_names(cells, ("model", "optimizer", "learning_rate")))
+    figure = dots_by_threshold(
+        cells, "iterations", cells.loss_gap, "test loss - training loss (nats)"
+    )
+    for axes in figure.axes:
+        axes.axhline(0, color="0.6", lw=0.8, zorder=0)
+    return figure
+
+
+def paired_ema(cells: pd.DataFrame) -> Figure:
+    """Accuracy of the averaged weights minus that of the raw weights of the same run."""
+    cells = cells[cells.augmentation == "none"]
+    differences = pair(cells, "ema")
+    differences["arm"] = (
+        differences.model.map(model_name) + "\ndecay " + differences.ema.map(canonical)
+    )
+    return dots_by_threshold(
+        differences,
+        "iterations",
+        100 * differences.difference,
+        "averaged - raw weights:\ntest accuracy (points)",
+        zero=True,
+    )
+
+
+def paired_augmentation(cells: pd.DataFrame) -> Figure:
+    """Accuracy with augmentation minus that without, by seed."""
+    differences = pair(cells[cells.ema.isna()], "augmentation")
+    differences["arm"] = arm_names(differences, ("model", "optimizer", "iterations"))
+    return dots_by_threshold(
+        differences,
+        "augmentation",
+        100 * differences.difference,
+        "augmented - original images:\ntest accuracy (points)",
+        zero=True,
+    )
+
+
+def pair(cells: pd.DataFrame, axis: str) -> pd.DataFrame:
+    """Rows with a value on `axis`, each with the `difference` of its test accuracy to that of the
+    cell which has none there and is else the same."""
+    same = ["model", "optimizer", "learning_rate", "threshold", "augmentation", "seed"]
+    same = [a for a in (*same, "iterations", "ema") if a != axis]
+    none = cells[axis].isna() if axis == "ema" else cells[axis] == "none"
+    baseline = cells.loc[none, [*same, "test_accuracy"]]
+    merged = cells[~none].merge(baseline, on=same, suffixes=("", "_baseline"))
+    merged["difference"] = merged.test_accuracy - merged.test_accuracy_baseline
+    return merged
+
+
+def dots_by_threshold(
+    cells: pd.DataFrame, x: str, values: pd.Series, label: str, zero: bool = False
+) -> Figure:
+    """A panel an arm: for each `x` and λ a dot a seed and the mean with its 95% t-interval."""
+    cells = cells.assign(value=values)
+    if cells.value.isna().all():
+        return empty("The study has no finished cells to compare here.")
+    palette = colours(cells.threshold.unique())
+    figure, axes, arms = panels(cells.arm, sharey=True)
+    for one, arm in zip(axes.flat, arms, strict=False):
+        here = cells[cells.arm == arm]
+        positions = {v: i for i, v in enumerate(sorted(here[x].unique()))}
+        for k, (threshold, name) in enumerate(
+            (t, threshold_name(t)) for t in sorted(cells.threshold.unique())
+        ):
+            shift = 0.25 * (k - (len(palette) - 1) / 2)
+            mine = here[here.threshold == threshold]
+            at = mine[x].map(positions) + shift
+            one.plot(at, mine.value, "o", ms=3, mew=0, alpha=0.55, color=palette[name])
+            label_once = name
+            for v, group in mine.groupby(x):
+                mean, half, _ = t_interval(group.value)
+                one.errorbar(
+                    positions[v] + shift,
+                    mean,
+                    yerr=None if math.isnan(half) else half,
+                    fmt="_",
+                    ms=9,
+                    mew=1.8,
+                    elinewidth=0.9,
+                    color=palette[name],
+                    label=label_once,
+                )
+                label_once = "_"
+        if zero:
+            one.axhline(0, color="0.6", lw=0.8, zorder=0)
+        one.set(title=arm, xlim=(-0.5, len(positions) - 0.5))
+        one.set_xticks(range(len(positions)), [str(v) for v in positions])
+        one.set_xlabel("iterations T" if x == "iterations" else "")
+        one.grid(axis="x", visible=False)
+    fit_to_points(axes, cells.value)
+    for one in axes[:, 0]:
+        one.set_ylabel(label)
+    tidy(axes, arms)
+    legend(figure, axes[0, 0])
+    return figure
+
+
+def fit_to_points(axes: np.ndarray, values: pd.Series) -> None:
+    """Scale y to the seeds' own values: intervals of three seeds may run far out of the picture."""
+    low, high = values.min(), values.max()
+    margin = 0.1 * (high - low) or 1.0
+    axes.flat[0].set_ylim(low - margin, high + margin)
+
+
+def by_threshold(table: pd.DataFrame) -> Any:
+    return table.groupby("threshold", sort=True)
+
+
+def tidy(axes: np.ndarray, arms: Sequence[str]) -> None:
+    """Take away the panels that no arm needed."""
+    for one in list(axes.flat)[len(arms) :]:
+        one.remove()

@@ -1,0 +1,34 @@
+# config → the study as JSON, every default filled in; the data set → one file
+
+
+rule study:
+    output:
+        f"{RESULTS}/study.json",
+    log:
+        f"{RESULTS}/logs/study.log",
+    localrule: True
+    conda:
+        "../../envs/clipgrid.yaml"
+    params:
+        study=study.to_json(STUDY),
+    shell:
+        "printf %s {params.study:q} > {output} 2> {log}"
+
+
+rule prepare_data:
+    output:
+        data=f"{RESULTS}/data.pt",
+        about=f"{RESULTS}/data.json",
+    log:
+        f"{RESULTS}/logs/prepare_data.log",
+    conda:
+        "../../envs/clipgrid.yaml"
+    params:
+        name=STUDY.data.name,
+        size=STUDY.data.size,
+        split_seed=STUDY.data.split_seed,
+        folder=STUDY.data.folder,
+    shell:
+        "python -m clipgrid prepare --name {params.name} --size {params.size}"
+        " --split-seed {params.split_seed} --folder {params.folder:q}"
+        " --out {output.data:q} 2> {log:q}"

@@ -1,0 +1,146 @@
+# tables → notebooks, executed → exhibits → the report
+
+# Run into the log, so that a notebook that fails leaves its traceback there.
+RUN_NOTEBOOK = (
+    "( papermill {input.notebook:q} {log.notebook:q} -k python3 --no-progress-bar"
+    " -p results {params.results:q} {params.parameters}"
+    " && cp {log.notebook:q} {output.notebook:q}"
+    " && jupyter nbconvert --to html --output-dir $(dirname {output.page:q}) {output.notebook:q}"
+    " --HTMLExporter.mathjax_url= --HTMLExporter.require_js_url= --HTMLExporter.jquery_url="
+    " ) 2> {log.text:q}"
+)
+
+STUDY_FIGURES = {
+    "gradient-norms": "1 Gradient norms",
+    "clip-fraction": "2 How often clipping fires",
+    "accuracy": "3 Accuracy over λ and T",
+    "paired-ema": "4 Moving average, paired",
+    "paired-augmentation": "5 Augmentation, paired",
+    "generalization-gap": "6 Generalisation gap",
+}
+ACROSS = "Clipping across the study"
+
+
+rule experiment:
+    input:
+        study=f"{RESULTS}/study.json",
+        cells=f"{RESULTS}/cells.csv",
+        histories=f"{RESULTS}/histories.parquet",
+        notebook=ROOT / "notebooks/experiment.ipynb",
+    output:
+        table=report(
+            f"{RESULTS}/tables/{{experiment}}.html",
+            caption="../../report/table.rst",
+            category=section,
+            labels={"exhibit": "1 Stated and measured"},
+        ),
+        tables=multiext(f"{RESULTS}/tables/{{experiment}}", ".csv", ".tex"),
+        figure=report(
+            f"{RESULTS}/figures/{{experiment}}-curves.svg",
+            caption="../../report/curves.rst",
+            category=section,
+            labels={"exhibit": "2 Learning curves"},
+        ),
+        pdf=f"{RESULTS}/figures/{{experiment}}-curves.pdf",
+        notebook=f"{RESULTS}/notebooks/{{experiment}}.ipynb",
+        page=report(
+            f"{RESULTS}/notebooks/{{experiment}}.html",
+            caption="../../report/notebook.rst",
+            category=section,
+            labels={"exhibit": "3 Executed notebook"},
+        ),
+    log:
+        notebook=f"{RESULTS}/logs/notebooks/{{experiment}}.ipynb",
+        text=f"{RESULTS}/logs/notebooks/{{experiment}}.log",
+    wildcard_constraints:
+        experiment="|".join(STUDY.experiments),
+    conda:
+        "../../envs/clipgrid.yaml"
+    params:
+        parameters=lambda wildcards: f"-p experiment {wildcards.experiment}",
+        results=subpath(input.cells, parent=True),
+        settings=SETTINGS,
+    shell:
+        RUN_NOTEBOOK
+
+
+rule across_study:
+    input:
+        cells=f"{RESULTS}/cells.csv",
+        histories=f"{RESULTS}/histories.parquet",
+        notebook=ROOT / "notebooks/study.ipynb",
+    output:
+        figures=[
+            report(
+                f"{RESULTS}/figures/{name}.svg",
+                caption=f"../../report/{name}.rst",
+                category=ACROSS,
+                labels={"exhibit": exhibit},
+            )
+            for name, exhibit in STUDY_FIGURES.items()
+        ],
+        pdfs=[f"{RESULTS}/figures/{name}.pdf" for name in STUDY_FIGURES],
+        notebook=f"{RESULTS}/notebooks/study.ipynb",
+        page=report(
+            f"{RESULTS}/notebooks/study.html",
+            caption="../../report/notebook.rst",
+            category=ACROSS,
+            labels={"exhibit": "7 Executed notebook"},
+        ),
+    log:
+        notebook=f"{RESULTS}/logs/notebooks/study.ipynb",
+        text=f"{RESULTS}/logs/notebooks/study.log",
+    conda:
+        "../../envs/clipgrid.yaml"
+    params:
+        parameters="",
+        results=subpath(input.cells, parent=True),
+        settings=SETTINGS,
+    shell:
+        RUN_NOTEBOOK
+
+
+rule start_page:
+    input:
+        study=f"{RESULTS}/study.json",
+        data=f"{RESULTS}/data.json",
+        cells=f"{RESULTS}/cells.csv",
+        trained=f"{RESULTS}/trained.json",
+        template=ROOT / "report/workflow.rst",
+    output:
+        f"{RESULTS}/workflow.rst",
+    log:
+        f"{RESULTS}/logs/start_page.log",
+    conda:
+        "../../envs/clipgrid.yaml"
+    shell:
+        "python -m clipgrid start-page --study {input.study:q} --template {input.template:q}"
+        " > {output:q} 2> {log:q}"
+
+
+report: str(Path(RESULTS, "workflow.rst").resolve())
+
+
+# A rule, so that the plain `snakemake --cores all` leaves a report behind, makes it anew when an
+# exhibit has changed, and a dry run of an unfinished study works (--report-after-run: it doesn't).
+rule html_report:
+    input:
+        exhibits=[
+            f"{RESULTS}/workflow.rst",
+            f"{RESULTS}/tables/cells.html",
+            f"{RESULTS}/notebooks/study.html",
+            *expand(f"{RESULTS}/notebooks/{{experiment}}.html", experiment=STUDY.experiments),
+        ],
+        study=f"{RESULTS}/study.json",
+    output:
+        f"{RESULTS}/report.html",
+    log:
+        f"{RESULTS}/logs/report.log",
+    localrule: True
+    conda:
+        "../../envs/clipgrid.yaml"
+    params:
+        snakefile=ROOT / "Snakefile",
+    shell:
+        "snakemake --snakefile {params.snakefile:q} --configfile {input.study:q} --nolock"
+        " --report {output:q} {input.exhibits:q} 2> {log:q}"

@@ -1,0 +1,37 @@
+# trajectory → a result file for each of its cells, one history
+#
+# A rule for each set of readouts, because a rule's outputs have fixed names. Each job trains one
+# trajectory to its last T; the states at each T go to store/, which no rule declares, so that
+# Snakemake never deletes them and a larger T is trained from there.
+
+for readouts, names in BY_READOUTS.items():
+
+    rule:
+        name:
+            f"train_{'_'.join(readouts).replace('.', '_')}"
+        input:
+            f"{RESULTS}/data.pt",
+        output:
+            cells=[f"{RESULTS}/cells/{{trajectory}}/{readout}.json" for readout in readouts],
+            history=f"{RESULTS}/cells/{{trajectory}}/history.csv",
+            run=f"{RESULTS}/cells/{{trajectory}}/run.json",
+        log:
+            f"{RESULTS}/logs/train/{{trajectory}}.log",
+        benchmark:
+            f"{RESULTS}/benchmarks/{{trajectory}}.tsv"
+        wildcard_constraints:
+            trajectory="|".join(map(re.escape, names)),
+        conda:
+            "../../envs/clipgrid.yaml"
+        threads: 1
+        resources:
+            gpu=int(STUDY.training.device == "cuda"),
+        params:
+            flags=lambda wildcards: BY_NAME[wildcards.trajectory].flags,
+            trainer=grid.TRAINER_VERSION,
+            # Derived from the outputs: a T that is taken away trains nothing anew.
+            readouts=lambda wildcards, output: [Path(cell).stem for cell in output.cells],
+            out=subpath(output.history, parent=True),
+        shell:
+            "python -m clipgrid train {params.flags} --readouts {params.readouts}"
+            " --data {input:q} --out {params.out:q} --store store 2> {log:q}"

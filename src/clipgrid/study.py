@@ -8,6 +8,7 @@ import difflib
 import json
 import math
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -48,15 +49,16 @@ SMALLEST_IMAGE = 8  # px
 NARROWEST_LAYER = 64  # channels at width 1, in every model here
 
 
+NUMBER = r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|\+?\.?inf"
+
+
 class StudyError(ValueError):
     """A config that can't be run; the message is for the person who wrote it."""
 
 
 def number(value: Any) -> Any:
     """YAML's `1e-3`, `inf` and `.inf` as floats; anything that is no number as it is."""
-    if isinstance(value, str) and re.fullmatch(
-        r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|\+?\.?inf", value.strip(), re.IGNORECASE
-    ):
+    if isinstance(value, str) and re.fullmatch(NUMBER, value.strip(), re.IGNORECASE):
         return float(value.strip().lower().replace(".inf", "inf"))
     return value
 
@@ -99,24 +101,35 @@ def spelled(value: Any) -> str:
     return canonical(value) if isinstance(value, int | float) else str(value)
 
 
-Number = (BeforeValidator(not_bool), BeforeValidator(number))
-Whole = (BeforeValidator(not_bool), BeforeValidator(whole))
-Positive = Annotated[float, *Number, Field(gt=0, allow_inf_nan=False)]
-NotNegative = Annotated[float, *Number, Field(ge=0, allow_inf_nan=False)]
-Share = Annotated[float, *Number, Field(ge=0, lt=1)]
+@dataclass(frozen=True)
+class OrText:
+    """Tells editors that a string of this pattern does too."""
+
+    pattern: str
+
+    def __get_pydantic_json_schema__(self, core: Any, handler: Any) -> dict[str, Any]:
+        return {"anyOf": [handler(core), {"type": "string", "pattern": f"^({self.pattern})$"}]}
+
+
+Number = (BeforeValidator(number), BeforeValidator(not_bool), OrText(NUMBER))
+Whole = (BeforeValidator(whole), BeforeValidator(not_bool), OrText(NUMBER))
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False), *Number]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False), *Number]
+Share = Annotated[float, Field(ge=0, lt=1), *Number]
 Threshold = Annotated[
     float,
-    *Number,
     Field(gt=0),
+    *Number,
     PlainSerializer(lambda x: "inf" if math.isinf(x) else x, when_used="json"),
 ]
-Iterations = Annotated[int, *Whole, Field(ge=1, le=10**9)]
+Iterations = Annotated[int, Field(ge=1, le=10**9), *Whole]
 Decay = Annotated[
-    Annotated[float, BeforeValidator(not_bool), Field(gt=0, lt=1)] | None,
+    Annotated[float, Field(gt=0, lt=1), BeforeValidator(not_bool)] | None,
     BeforeValidator(decay_or_none),
+    OrText("none"),
     PlainSerializer(lambda x: "none" if x is None else x, when_used="json"),
 ]
-Seed = Annotated[int, *Whole, Field(ge=0)]
+Seed = Annotated[int, Field(ge=0), *Whole]
 
 T = TypeVar("T")
 Axis = Annotated[list[T], BeforeValidator(some), AfterValidator(unique)]
@@ -131,7 +144,7 @@ class Data(Settings):
 
     name: Literal["digits", "fashion-mnist"] = "digits"
     """Data set; digits needs no download."""
-    size: Annotated[int, *Whole, Field(ge=SMALLEST_IMAGE)] = 12
+    size: Annotated[int, Field(ge=SMALLEST_IMAGE), *Whole] = 12
     """Side of the images that the models see, px."""
     split_seed: Seed = 0
     """Seed of the split into training, validation and test images."""
@@ -142,7 +155,7 @@ class Data(Settings):
 class Model(Settings):
     """An architecture's size."""
 
-    width: Annotated[Positive, Field(le=16)] = 1.0
+    width: Annotated[float, Field(gt=0, le=16, allow_inf_nan=False), *Number] = 1.0
     """Multiplier of every layer's channels; 1 is the published size."""
 
 
@@ -189,7 +202,7 @@ def at_least_one(optimizers: Optimizers) -> Optimizers:
 class Training(Settings):
     """What all trajectories share."""
 
-    batch_size: Annotated[int, *Whole, Field(ge=2)] = 32
+    batch_size: Annotated[int, Field(ge=2), *Whole] = 32
     """Images a step."""
     evaluate_every: Iterations = 100
     """Steps between two looks at the validation set (the learning curves)."""
@@ -358,7 +371,8 @@ def explain(error: Any) -> str:
         case "value_error":
             return str(context["error"])
         case "greater_than" | "greater_than_equal" | "less_than" | "less_than_equal":
-            return f"must be {LIMITS[error['type']]} {next(iter(context.values()))}, not {given}"
+            limit = spelled(next(iter(context.values())))
+            return f"must be {LIMITS[error['type']]} {limit}, not {given}"
         case "finite_number":
             return f"must be a finite number, not {given}"
         case "float_type" | "float_parsing":

@@ -3,80 +3,120 @@
 import argparse
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import MISSING, fields
 from pathlib import Path
+from typing import cast
 
-from clipgrid.grid import Readout, Trajectory
+from clipgrid import InputError
+from clipgrid.grid import DATASETS, Readout, Trajectory
 
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m clipgrid", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="command")
 
-    prepare = commands.add_parser("prepare", help="make the file of a data set that train reads")
-    prepare.add_argument("--name", required=True)
-    prepare.add_argument("--size", type=int, required=True)
-    prepare.add_argument("--split-seed", type=int, default=0)
-    prepare.add_argument("--folder", type=Path, default=Path("data"))
-    prepare.add_argument("--out", type=Path, required=True)
-    prepare.set_defaults(command=run_prepare)
-
-    train = commands.add_parser("train", help="train one trajectory, write its cells")
-    for f in fields(Trajectory):
-        train.add_argument(
-            f"--{f.name.replace('_', '-')}",
-            type=f.type,
-            help=f.metadata["help"],
-            required=f.default is MISSING,
-            default=None if f.default is MISSING else f.default,
+    def add_command(name: str, run: Callable[..., None], help: str, description: str = ""):
+        command = commands.add_parser(
+            name,
+            help=help,
+            description=f"{help[0].upper()}{help[1:]}. {description}",
+            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+            argument_default=argparse.SUPPRESS,
         )
-    train.add_argument("--readouts", nargs="+", type=Readout.parse, required=True)
-    train.add_argument("--data", type=Path, required=True)
-    train.add_argument("--out", type=Path, required=True)
-    train.add_argument("--store", type=Path, default=Path("store"))
-    train.set_defaults(command=run_train)
+        command.set_defaults(run=run)
+        return command
 
-    aggregate = commands.add_parser("aggregate", help="make the tables of all cells")
-    aggregate.add_argument("--study", type=Path, required=True)
-    aggregate.set_defaults(command=run_aggregate)
+    command = add_command(
+        "prepare", prepare, "make the file of a data set that train reads", "Needs scikit-learn."
+    )
+    command.add_argument("--name", choices=DATASETS, required=True, help="data set")
+    command.add_argument("--size", type=int, required=True, help="side of the images, px")
+    command.add_argument("--split-seed", type=int, default=0, help="seed of the split")
+    command.add_argument("--folder", type=Path, default=Path("data"), help="of the raw files")
+    command.add_argument("--out", type=Path, required=True, help="file to write, e.g. data.pt")
 
-    page = commands.add_parser("start-page", help="print the start page of the report")
-    page.add_argument("--study", type=Path, required=True)
-    page.add_argument("--template", type=Path, required=True)
-    page.set_defaults(command=run_start_page)
+    command = add_command(
+        "train",
+        train,
+        "train one trajectory, write its cells",
+        "Needs torch alone. Writes OUT/READOUT.json for each readout, OUT/history.csv (a row a"
+        " step) and OUT/run.json. What STORE holds is not trained again: name an empty one to"
+        " redo a cell from nothing.",
+    )
+    for f in fields(Trajectory):
+        command.add_argument(
+            f"--{f.name.replace('_', '-')}",
+            type=cast(Callable, f.type),
+            help=f.metadata["help"],
+            choices=f.metadata["choices"],
+            required=f.default is MISSING,
+            default=argparse.SUPPRESS if f.default is MISSING else f.default,
+        )
+    command.add_argument(
+        "--readouts",
+        nargs="+",
+        type=readout,
+        required=True,
+        help="where to look: T500 is the weights after 500 steps, T500_ema0.999 their average",
+    )
+    command.add_argument("--data", type=Path, required=True, help="file made by prepare")
+    command.add_argument("--out", type=Path, required=True, help="folder for the results")
+    command.add_argument("--store", type=Path, default=Path("store"), help="folder of the states")
 
-    schema = commands.add_parser("schema", help="print the JSON schema of a study")
-    schema.set_defaults(command=run_schema)
+    command = add_command("aggregate", aggregate, "make the tables of all cells of a study")
+    command.add_argument("--study", type=Path, required=True, help="study.json of its results")
+
+    command = add_command("start-page", start_page, "print the start page of a study's report")
+    command.add_argument("--study", type=Path, required=True, help="study.json of its results")
+    command.add_argument("--template", type=Path, required=True, help="report/workflow.rst")
+
+    add_command("schema", schema, "print the JSON schema of a study")
 
     arguments = vars(parser.parse_args(argv))
-    return arguments.pop("command")(**arguments) or 0
+    try:
+        arguments.pop("run")(**arguments)
+    except InputError as error:
+        print(f"clipgrid: error: {error}", file=sys.stderr)
+        return 1
+    return 0
 
 
-def run_prepare(name, size, split_seed, folder, out):
+def readout(name: str) -> Readout:
+    try:
+        return Readout.parse(name)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+# Each imports what it needs when it is called: train must run where only torch is installed.
+
+
+def prepare(name, size, split_seed, folder, out):
     from clipgrid.data import prepare, save
 
     save(prepare(name, size, split_seed, folder), out)
 
 
-def run_train(readouts, data, out, store, **settings):
-    from clipgrid.trainer import train
+def train(readouts, data, out, store, **settings):
+    from clipgrid import trainer
 
-    train(Trajectory(**settings), readouts, data, out, store)
+    trainer.train(Trajectory(**settings), readouts, data, out, store)
 
 
-def run_aggregate(study):
+def aggregate(study):
     from clipgrid.aggregate import aggregate
 
     aggregate(study)
 
 
-def run_start_page(study, template):
+def start_page(study, template):
     from clipgrid.report import start_page
 
     print(start_page(study, template))
 
 
-def run_schema():
+def schema():
     from clipgrid.study import schema
 
     print(json.dumps(schema(), indent=1))

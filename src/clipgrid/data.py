@@ -10,6 +10,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from clipgrid import InputError
+
 VALIDATION = 0.2  # of the images that are not test images
 TEST = 0.2  # of all images, where the data set comes without a test set
 
@@ -32,19 +34,27 @@ class Dataset:
 
     @classmethod
     def load(cls, path: Path) -> "Dataset":
-        """Map a file written by `prepare`."""
-        return cls(**torch.load(path, weights_only=True, mmap=True))
+        """Map a file written by `save`. InputError where it is missing or isn't one."""
+        try:
+            return cls(**torch.load(path, weights_only=True, mmap=True))
+        except Exception as error:  # a torn or foreign file fails in many ways
+            reason = str(error).partition("\n")[0]
+            raise InputError(
+                f"{path}: no prepared data set ({reason}); `clipgrid prepare` makes one"
+            ) from error
 
 
 def prepare(name: str, size: int, split_seed: int, folder: Path) -> Dataset:
     """The data set `name` at `size` px, split by `split_seed`.
 
-    `folder` is where its raw files lie or are downloaded to. Errors: OSError or RuntimeError
-    where they can't be had.
+    `folder` is where its raw files lie or are downloaded to; InputError where they can't be had.
     """
     from sklearn.model_selection import train_test_split
 
-    images, labels, official_test, about = SOURCES[name](folder)
+    try:
+        images, labels, official_test, about = SOURCES[name](folder)
+    except (OSError, RuntimeError) as error:
+        raise InputError(f"{name} can't be had from {folder}, nor downloaded: {error}") from error
     images = resize(images, size)
     everything = torch.arange(len(labels))
     if official_test:

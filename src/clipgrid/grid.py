@@ -7,12 +7,25 @@ after T iterations, at the raw weights or at a moving average of them. A *cell* 
 import hashlib
 import itertools
 import json
+import math
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
+
+from clipgrid import InputError
 
 if TYPE_CHECKING:
     from clipgrid.study import Study
+
+MODELS = (
+    "alexnet",
+    *(f"vgg{depth}{bn}" for bn in ("", "_bn") for depth in (11, 13, 16, 19)),
+    *(f"resnet{depth}" for depth in (18, 34, 50, 101, 152)),
+)
+OPTIMIZERS = ("momentum", "rmsprop")
+AUGMENTATIONS = ("none", "flip", "crop", "flip+crop")
+DEVICES = ("cpu", "cuda")
+DATASETS = ("digits", "fashion-mnist")
 
 TRAINER_VERSION = 1
 """Raise it when the trainer's numbers change: every trajectory is then trained anew."""
@@ -49,31 +62,49 @@ class Readout:
         return readout
 
 
-def _setting(help: str, **default: Any) -> Any:
-    return field(metadata={"help": help}, **default)
+def _setting(help: str, choices: tuple[str, ...] | None = None, **default: Any) -> Any:
+    return field(metadata={"help": help, "choices": choices}, **default)
 
 
 @dataclass(frozen=True)
 class Trajectory:
     """Everything that decides the sequence of weights, the data's own content aside.
 
-    The fields are also the flags of `python -m clipgrid train`.
+    The fields are also the flags of `python -m clipgrid train`. InputError for a value that
+    can't be trained with.
     """
 
-    model: str = _setting("alexnet, vgg11 (13, 16, 19, each with _bn) or resnet18 (34, 50, ...)")
-    optimizer: str = _setting("momentum (SGD) or rmsprop")
+    model: str = _setting("architecture", MODELS)
+    optimizer: str = _setting("momentum: SGD with momentum", OPTIMIZERS)
     learning_rate: float = _setting("learning rate, constant over the run")
-    threshold: float = _setting("clip the global L2 norm of the gradient to this; inf: only record")
-    augmentation: str = _setting("none, flip, crop or flip+crop")
+    threshold: float = _setting("clip the gradient's global L2 norm to this; inf: only record it")
+    augmentation: str = _setting("augmentation of the training images", AUGMENTATIONS)
     seed: int = _setting("seed of weights, batches, augmentation and dropout")
     width: float = _setting("multiplier of every layer's channels", default=1.0)
     batch_size: int = _setting("images a step", default=32)
-    momentum: float = _setting("momentum", default=0.9)
-    weight_decay: float = _setting("L2 penalty", default=0.0)
-    alpha: float = _setting("RMSProp's smoothing constant", default=0.99)
-    eps: float = _setting("RMSProp's epsilon", default=1e-8)
+    momentum: float = _setting("momentum, from 0 to below 1", default=0.9)
+    weight_decay: float = _setting("L2 penalty, added after clipping", default=0.0)
+    alpha: float = _setting("smoothing constant of RMSProp", default=0.99)
+    eps: float = _setting("epsilon of RMSProp", default=1e-8)
     evaluate_every: int = _setting("steps between two looks at the validation set", default=100)
-    device: str = _setting("cpu or cuda", default="cpu")
+    device: str = _setting("where to train", DEVICES, default="cpu")
+
+    def __post_init__(self) -> None:
+        for f in fields(self):
+            value, choices = getattr(self, f.name), f.metadata["choices"]
+            if choices and value not in choices:
+                raise InputError(f"{f.name}: {value!r} is none of {', '.join(choices)}")
+        for name in ("learning_rate", "threshold", "width", "batch_size", "evaluate_every", "eps"):
+            value = getattr(self, name)
+            if not value > 0 or (math.isinf(value) and name != "threshold"):
+                raise InputError(f"{name}: must be above 0, not {value}")
+        for name in ("momentum", "alpha"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InputError(f"{name}: must be from 0 to below 1, not {getattr(self, name)}")
+        if self.seed < 0 or not 0 <= self.weight_decay < math.inf:
+            raise InputError("seed and weight_decay: must be 0 or more")
+        if fault := width_fault(self.model, self.width):
+            raise InputError(f"width: {fault}")
 
     @property
     def name(self) -> str:
@@ -105,6 +136,17 @@ class Trajectory:
 def digest(spec: dict[str, Any]) -> str:
     """A short, stable name for a spec."""
     return hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def width_fault(model: str, width: float) -> str | None:
+    """Why `model` can't have this `width`; None where it can."""
+    narrowest = 64 * width  # channels; 64 at width 1, in every model here
+    if narrowest <= 0.5:
+        return f"{canonical(width)} leaves a layer no channel"
+    if model.startswith("resnet") and narrowest % 8:
+        # torch's CPU kernel for 1x1 stride-2 convolutions corrupts memory at 4 and 6 channels.
+        return "must be a multiple of 0.125 for a ResNet"
+    return None
 
 
 AXES = (

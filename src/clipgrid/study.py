@@ -24,35 +24,18 @@ from pydantic import (
     ValidationError,
 )
 
-from clipgrid.grid import AXES, canonical, select
+from clipgrid import InputError, grid
+from clipgrid.grid import AXES, canonical, select, width_fault
 from clipgrid.names import OPTIMIZERS, model_name
 
-ModelName = Literal[
-    "alexnet",
-    "vgg11",
-    "vgg13",
-    "vgg16",
-    "vgg19",
-    "vgg11_bn",
-    "vgg13_bn",
-    "vgg16_bn",
-    "vgg19_bn",
-    "resnet18",
-    "resnet34",
-    "resnet50",
-    "resnet101",
-    "resnet152",
-]
-OptimizerName = Literal["momentum", "rmsprop"]
-Augmentation = Literal["none", "flip", "crop", "flip+crop"]
+ModelName = Literal[*grid.MODELS]  # type: ignore[valid-type]
+OptimizerName = Literal[*grid.OPTIMIZERS]  # type: ignore[valid-type]
+Augmentation = Literal[*grid.AUGMENTATIONS]  # type: ignore[valid-type]
 SMALLEST_IMAGE = 8  # px
-NARROWEST_LAYER = 64  # channels at width 1, in every model here
-
-
 NUMBER = r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|\+?\.?inf"
 
 
-class StudyError(ValueError):
+class StudyError(InputError):
     """A config that can't be run; the message is for the person who wrote it."""
 
 
@@ -142,7 +125,7 @@ class Settings(BaseModel):
 class Data(Settings):
     """The images."""
 
-    name: Literal["digits", "fashion-mnist"] = "digits"
+    name: Literal[*grid.DATASETS] = "digits"  # type: ignore[valid-type]
     """Data set; digits needs no download."""
     size: Annotated[int, Field(ge=SMALLEST_IMAGE), *Whole] = 12
     """Side of the images that the models see, px."""
@@ -206,7 +189,7 @@ class Training(Settings):
     """Images a step."""
     evaluate_every: Iterations = 100
     """Steps between two looks at the validation set (the learning curves)."""
-    device: Literal["cpu", "cuda"] = "cpu"
+    device: Literal[*grid.DEVICES] = "cpu"  # type: ignore[valid-type]
     """Where to train."""
 
 
@@ -419,11 +402,8 @@ def cross_faults(config: Any) -> list[tuple[str, str]]:
     models = sound(dict[str, Any], config, "models") or {}
     for name, settings in models.items():
         width = sound(Positive, settings, "width") or 1.0
-        if NARROWEST_LAYER * width <= 0.5:
-            faults.append((f"models.{name}.width", f"{spelled(width)} leaves a layer no channel"))
-        elif name.startswith("resnet") and NARROWEST_LAYER * width % 8:
-            # torch's CPU kernel for 1x1 stride-2 convolutions corrupts memory at 4 and 6 channels.
-            faults.append((f"models.{name}.width", "must be a multiple of 0.125 for a ResNet"))
+        if fault := width_fault(name, width):
+            faults.append((f"models.{name}.width", fault))
 
     optimizers = sound(dict[str, Any], config, "optimizers") or {}
     rates = [sound(list[Positive], o, "learning_rates") for o in optimizers.values()]

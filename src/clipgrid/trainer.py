@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from clipgrid import models
+from clipgrid import InputError, models
 from clipgrid.augment import augment
 from clipgrid.clipping import clip_by_global_norm
 from clipgrid.data import Dataset
@@ -37,6 +37,8 @@ def train(trajectory: Trajectory, readouts: list[Readout], data: Path, out: Path
     torch.backends.cudnn.benchmark = False
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
+    if trajectory.device == "cuda" and not torch.cuda.is_available():
+        raise InputError("device: torch finds no CUDA device here")
     dataset = Dataset.load(data)
     spec = trajectory.spec(dataset.checksum)
     states = StateStore(store / digest(spec), spec)

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import clipgrid
-from clipgrid import grid
+from clipgrid import InputError, grid
 from clipgrid.__main__ import main
 from clipgrid.grid import Cell, Readout, Trajectory, canonical, digest
 from clipgrid.study import load, parse, read
@@ -42,7 +42,7 @@ trajectories = st.builds(
     threshold=positive | st.just(math.inf),
     augmentation=st.sampled_from(["none", "flip", "crop", "flip+crop"]),
     seed=st.integers(0, 2**31),
-    width=positive,
+    width=st.sampled_from([0.125, 0.25, 1.0, 2.5]),
     batch_size=st.integers(2, 10**6),
     momentum=st.floats(0, 1, exclude_max=True),
     weight_decay=st.floats(0, 1),
@@ -160,12 +160,42 @@ def test_a_spec_is_json_without_infinity(trajectory):
     assert json.loads(json.dumps(spec, allow_nan=False)) == spec
 
 
-@pytest.mark.parametrize("name", [field.name for field in fields(Trajectory)])
-def test_every_setting_changes_the_digest_of_the_spec(name):
-    value = getattr(TRAJECTORY, name)
-    other = "other" if isinstance(value, str) else 7
-    changed = replace(TRAJECTORY, **{name: other})
+@pytest.mark.parametrize("field", fields(Trajectory), ids=lambda field: field.name)
+def test_every_setting_changes_the_digest_of_the_spec(field):
+    other = field.metadata["choices"][-1] if field.metadata["choices"] else 0.5
+    changed = replace(TRAJECTORY, **{field.name: other})
     assert digest(changed.spec("data")) != digest(TRAJECTORY.spec("data"))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("model", "alexnett"),
+        ("optimizer", "adam"),
+        ("augmentation", "rotate"),
+        ("device", "gpu"),
+        ("learning_rate", 0.0),
+        ("learning_rate", math.inf),
+        ("threshold", -1.0),
+        ("threshold", math.nan),
+        ("width", 1e-3),
+        ("batch_size", 0),
+        ("momentum", 1.0),
+        ("alpha", 1.0),
+        ("eps", 0.0),
+        ("weight_decay", -1.0),
+        ("seed", -1),
+        ("evaluate_every", 0),
+    ],
+)
+def test_a_setting_that_can_not_be_trained_with_is_refused_by_name(name, value):
+    with pytest.raises(InputError, match=name):
+        replace(TRAJECTORY, **{name: value})
+
+
+def test_a_resnet_whose_channels_are_no_multiple_of_8_is_refused():
+    with pytest.raises(InputError, match=r"0\.125"):
+        replace(TRAJECTORY, model="resnet18", width=0.0625)
 
 
 def test_other_data_change_the_digest_of_the_spec():

@@ -20,7 +20,7 @@ test: $(VENV)/installed
 	mypy
 	snakefmt --check Snakefile workflow
 	snakemake --lint
-	pytest -n 2
+	pytest -n 2 --dist loadfile
 
 $(VENV)/installed: envs/requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

@@ -228,7 +228,7 @@ def paired_ema(cells: pd.DataFrame) -> Figure:
     cells = cells[cells.augmentation == "none"]
     differences = pair(cells, "ema")
     differences["arm"] = (
-        differences.model.map(model_name) + "\ndecay " + differences.ema.map(canonical)
+        differences.model.map(model_name) + "\ndecay " + differences.ema.map(canonical).astype(str)
     )
     return dots_by_threshold(
         differences,

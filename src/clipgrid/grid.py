@@ -8,6 +8,7 @@ import hashlib
 import itertools
 import json
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
@@ -107,17 +108,14 @@ class Trajectory:
             raise InputError(f"width: {fault}")
 
     @property
+    def arm(self) -> str:
+        """The name without the seed: what runs that are compared over seeds have in common."""
+        rate, threshold = canonical(self.learning_rate), canonical(self.threshold)
+        return f"{self.model}_{self.optimizer}_lr{rate}_norm{threshold}_{self.augmentation}"
+
+    @property
     def name(self) -> str:
-        return "_".join(
-            (
-                self.model,
-                self.optimizer,
-                f"lr{canonical(self.learning_rate)}",
-                f"norm{canonical(self.threshold)}",
-                self.augmentation,
-                f"seed{self.seed}",
-            )
-        )
+        return f"{self.arm}_seed{self.seed}"
 
     @property
     def flags(self) -> str:
@@ -226,6 +224,18 @@ def trajectories(cells: Iterable[Cell]) -> dict[Trajectory, list[Readout]]:
     for cell in cells:
         runs.setdefault(cell.trajectory, []).append(cell.readout)
     return {t: sorted(set(r), key=lambda r: (r.iterations, r.ema or 0)) for t, r in runs.items()}
+
+
+def name_pattern(trajectories: Iterable[Trajectory]) -> str:
+    """A regular expression for just these trajectories' names. Short, as Snakemake matches every
+    file against it: arms that have the same seeds share one list of them."""
+    seeds: dict[str, list[str]] = {}
+    for trajectory in trajectories:
+        seeds.setdefault(re.escape(trajectory.arm), []).append(str(trajectory.seed))
+    arms: dict[str, list[str]] = {}
+    for arm, its_seeds in seeds.items():
+        arms.setdefault("|".join(its_seeds), []).append(arm)
+    return "|".join(f"(?:{'|'.join(a)})_seed(?:{s})" for s, a in arms.items())
 
 
 def steps(cells: Iterable[Cell]) -> tuple[int, int]:

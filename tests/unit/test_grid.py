@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+import re
 import subprocess
 import sys
 from dataclasses import fields, replace
@@ -312,3 +313,14 @@ def test_the_grid_and_the_study_do_not_import_torch():
     code = "import sys, clipgrid.grid, clipgrid.study; sys.exit('torch' in sys.modules)"
     source = Path(clipgrid.__file__).parents[1]
     subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": str(source)})
+
+
+@given(st.sets(st.tuples(st.sampled_from(["flip", "crop", "flip+crop"]), st.integers(0, 30))))
+def test_the_pattern_of_some_trajectories_matches_their_names_and_no_others(chosen):
+    everything = {
+        (a, s): replace(TRAJECTORY, augmentation=a, seed=s)
+        for a, s in itertools.product(["flip", "crop", "flip+crop"], range(31))
+    }
+    pattern = re.compile(grid.name_pattern([everything[key] for key in sorted(chosen)]))
+    matched = {key for key, t in everything.items() if chosen and pattern.fullmatch(t.name)}
+    assert matched == chosen

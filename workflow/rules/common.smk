@@ -1,7 +1,6 @@
 # The study, its grid, and where things lie. All that needs thought is in src/clipgrid.
 
 import os
-import re
 import sys
 from collections import defaultdict
 from pathlib import Path
@@ -41,7 +40,7 @@ BY_NAME = {trajectory.name: trajectory for trajectory in TRAJECTORIES}
 # Trajectories that are looked at after the same T's and decays make files of the same names.
 BY_READOUTS = defaultdict(list)
 for trajectory, readouts in TRAJECTORIES.items():
-    BY_READOUTS[tuple(readout.name for readout in readouts)].append(trajectory.name)
+    BY_READOUTS[tuple(readout.name for readout in readouts)].append(trajectory)
 
 
 def section(wildcards):

@@ -52,6 +52,8 @@ rule experiment:
     log:
         notebook=f"{RESULTS}/logs/notebooks/{{experiment}}.ipynb",
         text=f"{RESULTS}/logs/notebooks/{{experiment}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/notebooks/{{experiment}}.tsv"
     wildcard_constraints:
         experiment="|".join(STUDY.experiments),
     conda:
@@ -90,6 +92,8 @@ rule across_study:
     log:
         notebook=f"{RESULTS}/logs/notebooks/study.ipynb",
         text=f"{RESULTS}/logs/notebooks/study.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/notebooks/study.tsv"
     conda:
         "../../envs/clipgrid.yaml"
     params:
@@ -136,6 +140,8 @@ rule html_report:
         f"{RESULTS}/report.html",
     log:
         f"{RESULTS}/logs/report.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/report.tsv"
     localrule: True
     conda:
         "../../envs/clipgrid.yaml"

@@ -4,7 +4,7 @@
 # trajectory to its last T; the states at each T go to store/, which no rule declares, so that
 # Snakemake never deletes them and a larger T is trained from there.
 
-for readouts, names in BY_READOUTS.items():
+for readouts, trajectories in BY_READOUTS.items():
 
     rule:
         name:
@@ -18,9 +18,9 @@ for readouts, names in BY_READOUTS.items():
         log:
             f"{RESULTS}/logs/train/{{trajectory}}.log",
         benchmark:
-            f"{RESULTS}/benchmarks/{{trajectory}}.tsv"
+            f"{RESULTS}/benchmarks/train/{{trajectory}}.tsv"
         wildcard_constraints:
-            trajectory="|".join(map(re.escape, names)),
+            trajectory=grid.name_pattern(trajectories),
         conda:
             "../../envs/clipgrid.yaml"
         threads: 1

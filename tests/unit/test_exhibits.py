@@ -1,0 +1,252 @@
+"""Tables, figures and the start page, from a made-up study whose numbers are known."""
+
+import itertools
+import math
+import xml.etree.ElementTree as ET
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+
+from clipgrid import figures, names, report, tables
+from clipgrid.study import Experiment
+
+ALEXNET = Experiment(title="AlexNet", section="3.3.1", select=[{}])
+
+
+@pytest.fixture
+def cells():
+    """Two models × λ 1, 10, inf × T 500, 1000 × raw, EMA × 3 augmentations × 3 seeds; accuracy is
+    0.5 + 0.1 for λ = 1 + 0.01 for EMA - 0.05 for flip, and a little by seed."""
+    axes = itertools.product(
+        ("alexnet", "vgg11"),
+        (1.0, 10.0, math.inf),
+        (500, 1000),
+        (math.nan, 0.9),
+        ("none", "flip", "crop"),
+        (0, 1, 2),
+    )
+    rows = []
+    for model, threshold, iterations, ema, augmentation, seed in axes:
+        accuracy = 0.5 + 0.1 * (threshold == 1) + 0.01 * (ema == 0.9) + 0.02 * seed
+        accuracy -= 0.05 * (augmentation == "flip")
+        rows.append(
+            {
+                "cell": f"{model}_{threshold}_{augmentation}_{seed}/T{iterations}_{ema}",
+                "trajectory": f"{model}_{threshold}_{augmentation}_{seed}",
+                "model": model,
+                "optimizer": "momentum",
+                "learning_rate": 0.03,
+                "threshold": threshold,
+                "augmentation": augmentation,
+                "seed": seed,
+                "iterations": iterations,
+                "ema": ema,
+                "status": "finished",
+                "steps": iterations,
+                "steps_clipped": iterations // 2 if threshold == 1 else 0,
+                "clip_fraction": 0.5 if threshold == 1 else 0.0,
+                "norm_max": 7.0,
+                "test_accuracy": accuracy,
+                "test_loss": 1 - accuracy,
+                "loss_gap": 0.1,
+                "command": "python -m clipgrid train --model alexnet",
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+@pytest.fixture
+def histories(cells):
+    runs = cells.drop_duplicates("trajectory")[
+        ["trajectory", "model", "optimizer", "learning_rate", "threshold", "augmentation", "seed"]
+    ]
+    steps = pd.DataFrame({"step": np.arange(1, 41), "norm": 3.0, "loss": np.linspace(2, 0.1, 40)})
+    steps["validation_accuracy"] = np.where(steps.step % 10 == 0, 0.6, np.nan)
+    return runs.merge(steps, how="cross")
+
+
+@pytest.fixture(autouse=True)
+def close_figures():
+    figures.style()
+    yield
+    plt.close("all")
+
+
+def original_raw(cells):
+    return cells[(cells.augmentation == "none") & cells.ema.isna() & (cells.model == "alexnet")]
+
+
+# ---- tables -----------------------------------------------------------------------------------
+
+
+def test_a_table_has_a_row_an_arm_with_the_mean_over_its_seeds(cells):
+    table = tables.experiment_table(original_raw(cells), ALEXNET)
+    assert list(zip(table.iterations, table.threshold, strict=True)) == list(
+        itertools.product((500, 1000), (1.0, 10.0, math.inf))
+    )
+    assert table.test_accuracy.tolist() == pytest.approx([62, 52, 52] * 2)
+    # Three seeds 2 points apart: t(0.975, 2) * 2 / sqrt(3).
+    assert table.test_accuracy_half_width.tolist() == pytest.approx([4.968275] * 6, abs=1e-5)
+    assert table.clip_percent.tolist() == pytest.approx([50, 0, 0] * 2)
+
+
+def test_the_documents_figures_stand_beside_their_arms_and_the_baseline_was_not_run(cells):
+    table = tables.experiment_table(original_raw(cells), ALEXNET)
+    assert table.document_accuracy.tolist() == [
+        *("71", "not given", "not run"),
+        *("≥ 79", "not given", "not run"),
+    ]
+    assert table.document_loss.tolist() == ["30", "", "", "", "", ""]
+
+
+def test_a_diverged_run_is_counted_and_in_no_mean(cells):
+    cells = original_raw(cells).copy()
+    bad = (cells.threshold == 10) & (cells.iterations == 500) & (cells.seed == 2)
+    cells.loc[bad, ["test_accuracy", "test_loss"]] = np.nan
+    cells.loc[bad, "status"] = "diverged"
+    row = tables.experiment_table(cells, ALEXNET).iloc[1]
+    assert (row.seeds, row.diverged, row.collapsed) == (3, 1, 0)
+    assert row.test_accuracy == pytest.approx(51)
+    shown = tables.display(tables.experiment_table(cells, ALEXNET))
+    assert shown.Diverged.tolist() == ["0 of 3", "1 of 3", *["0 of 3"] * 4]
+
+
+def test_an_arm_whose_runs_all_diverged_is_shown_with_a_dash(cells):
+    cells = original_raw(cells).assign(test_accuracy=np.nan, test_loss=np.nan, status="diverged")
+    shown = tables.display(tables.experiment_table(cells, ALEXNET))
+    assert set(shown["Test accuracy (%)"]) == {"-"}
+
+
+def test_columns_that_say_the_same_in_each_row_are_not_shown(cells):
+    shown = tables.display(tables.experiment_table(original_raw(cells), ALEXNET))
+    assert not {"Model", "Optimizer", "Learning rate", "Images", "Average"} & set(shown.columns)
+    shown = tables.display(tables.experiment_table(cells, ALEXNET))
+    assert {"Model", "Images", "Average"} <= set(shown.columns)
+
+
+def test_a_table_is_written_as_csv_html_and_latex(cells, tmp_path):
+    table = tables.experiment_table(original_raw(cells), ALEXNET)
+    tables.save(table, tables.display(table), tmp_path / "t", "A & B: <λ>", "a note")
+    back = pd.read_csv(tmp_path / "t.csv")
+    assert back.threshold.tolist() == [1, 10, math.inf] * 2
+    page = (tmp_path / "t.html").read_text()
+    assert "A &amp; B: &lt;λ&gt;" in page
+    assert page.count("<tr") == 7
+    latex = (tmp_path / "t.tex").read_text()
+    assert r"$\lambda$ = 10" in latex
+    assert r"$\geq$ 79" in latex
+    assert r"$\pm$" in latex
+    assert r"(\%)" in latex
+
+
+def test_the_page_of_all_cells_has_a_row_and_a_command_a_cell(cells):
+    page = tables.cells_page(cells, "All")
+    assert page.count("<tr") == len(cells) + 1
+    assert page.count("<code>python -m clipgrid train") == len(cells)
+
+
+# ---- figures ----------------------------------------------------------------------------------
+
+
+def test_a_pair_is_the_same_cell_without_the_axis(cells):
+    ema = figures.pair(cells, "ema")
+    assert len(ema) == len(cells) / 2
+    assert ema.difference.tolist() == pytest.approx([0.01] * len(ema))
+    flip = figures.pair(cells, "augmentation").query("augmentation == 'flip'")
+    assert flip.difference.tolist() == pytest.approx([-0.05] * len(flip))
+
+
+def test_no_clipping_has_a_colour_of_its_own_and_lambdas_differ():
+    palette = figures.colours([math.inf, 10.0, 1.0])
+    assert list(palette) == ["λ = 1", "λ = 10", "no clipping"]
+    assert len(set(map(tuple, palette.values()))) == 3
+    assert figures.colours([1.0, math.inf])["no clipping"] == palette["no clipping"]
+
+
+@pytest.mark.parametrize(
+    ("draw", "panels"),
+    [
+        ("accuracy_by_iterations", 2),
+        ("generalization_gap", 2),
+        ("paired_ema", 2),
+        ("paired_augmentation", 4),
+    ],
+)
+def test_a_figure_of_cells_draws_every_seed_and_has_axes_with_names(cells, draw, panels):
+    figure = getattr(figures, draw)(cells)
+    assert len(figure.axes) == panels
+    assert figure.axes[0].get_ylabel()
+    dots = sum(
+        len(line.get_xdata())
+        for axes in figure.axes
+        for line in axes.lines
+        if line.get_marker() == "o"
+    )
+    seeds_drawn = {"paired_ema": 36, "paired_augmentation": 72}.get(draw, 36)
+    assert dots == seeds_drawn
+
+
+@pytest.mark.parametrize("draw", ["learning_curves", "gradient_norms"])
+def test_a_figure_of_histories_has_a_line_of_each_threshold(histories, draw):
+    figure = getattr(figures, draw)(histories)
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["λ = 1", "λ = 10", "no clipping"]
+
+
+def test_the_clip_fraction_is_written_in_each_field(cells):
+    figure = figures.clip_fraction(cells)
+    texts = [text.get_text() for text in figure.axes[0].texts]
+    assert texts.count("50.0") == texts.count("0.0") == 12
+
+
+@pytest.mark.parametrize("draw", ["paired_ema", "paired_augmentation", "clip_fraction"])
+def test_a_study_without_such_cells_gets_a_figure_that_says_so(cells, draw):
+    plain = cells[cells.ema.isna() & (cells.augmentation == "none") & (cells.threshold > 1e9)]
+    figure = getattr(figures, draw)(plain)
+    assert "The study has no" in figure.axes[0].texts[0].get_text()
+
+
+def test_figures_of_diverged_runs_are_drawn(cells, histories):
+    assert figures.accuracy_by_iterations(cells.assign(test_accuracy=np.nan)).axes
+    histories.loc[histories.step > 20, ["loss", "norm"]] = np.nan
+    histories.loc[histories.step == 20, "norm"] = np.inf
+    assert figures.learning_curves(histories).axes
+    assert figures.gradient_norms(histories).axes
+
+
+def test_a_figure_is_the_same_file_each_time_and_well_formed(cells, tmp_path):
+    for folder in ("a", "b"):
+        figures.save(figures.accuracy_by_iterations(cells), tmp_path / folder, "f")
+    for kind in ("svg", "pdf"):
+        once, again = ((tmp_path / f / f"f.{kind}").read_bytes() for f in ("a", "b"))
+        assert once == again
+    assert ET.parse(tmp_path / "a" / "f.svg").getroot().tag.endswith("svg")
+
+
+# ---- the start page ---------------------------------------------------------------------------
+
+
+def test_outcomes_are_counted_by_threshold_at_the_last_step(cells):
+    bad = (cells.iterations == 1000) & cells.ema.isna() & (cells.threshold == math.inf)
+    early = (cells.iterations == 500) & cells.ema.isna() & (cells.threshold == 10)
+    cells.loc[bad & (cells.seed == 0), "status"] = "collapsed"
+    cells.loc[early, "status"] = "collapsed"  # not at its end: it recovered
+    one, ten, none = report.outcomes(cells)
+    assert (one["percent"], one["never"], one["runs"]) == ("50.0", 0, 18)
+    assert (ten["percent"], ten["never"], ten["collapsed"]) == ("0.0", 18, 0)
+    assert (none["clips"], none["collapsed"], none["diverged"]) == (False, 6, 0)
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(95.4, "95 s"), (720, "12 min"), (12240, "3.4 h")])
+def test_durations_are_in_the_unit_that_fits(seconds, words):
+    assert report.duration(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [("alexnet", "AlexNet"), ("vgg11_bn", "VGG-11 (BN)"), ("resnet18", "ResNet-18")],
+)
+def test_models_are_named_as_in_papers(model, name):
+    assert names.model_name(model) == name

@@ -34,6 +34,12 @@ def out_size(size: int, kernel: int, stride: int, padding: int = 0) -> int:
     return (size + 2 * padding - kernel) // stride + 1
 
 
+def average_pool(size: int, side: int) -> nn.Module:
+    """Maps of side `size` averaged to `side`; nothing where they have it, as then CUDA's adaptive
+    pooling, which has no deterministic gradient, isn't needed."""
+    return nn.Identity() if size == side else nn.AdaptiveAvgPool2d(side)
+
+
 def kaiming(module: nn.Module) -> None:
     """He et al. 2015, section 2.2: without it, narrow nets without batch norm stay at chance."""
     for m in module.modules():
@@ -76,7 +82,7 @@ class AlexNet(nn.Module):
         pool()
         self.features = nn.Sequential(*layers)
         side = min(6, size)
-        self.avgpool = nn.AdaptiveAvgPool2d(side)
+        self.avgpool = average_pool(size, side)
         self.classifier = nn.Sequential(
             nn.Dropout(),
             nn.Linear(scale(256) * side * side, scale(4096)),
@@ -117,7 +123,7 @@ class VGG(nn.Module):
             size = out_size(size, 2, 2) if size >= 2 else size
         self.features = nn.Sequential(*layers)
         side = min(7, size)
-        self.avgpool = nn.AdaptiveAvgPool2d(side)
+        self.avgpool = average_pool(size, side)
         self.classifier = nn.Sequential(
             nn.Linear(scale(512) * side * side, scale(4096)),
             nn.ReLU(inplace=True),

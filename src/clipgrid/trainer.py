@@ -8,6 +8,7 @@ import hashlib
 import json
 import math
 import os
+import platform
 import subprocess
 import sys
 import time
@@ -391,9 +392,7 @@ def finite_or_none(x: Tensor) -> float | None:
 
 
 def provenance(device: torch.device) -> dict[str, str]:
-    """Where steps are trained: machine, device, versions, commit."""
-    import platform
-
+    """Where steps are trained: device, versions, commit."""
     describe = subprocess.run(
         ["git", "describe", "--always", "--dirty", "--abbrev=12"],
         cwd=Path(__file__).parent,
@@ -401,10 +400,13 @@ def provenance(device: torch.device) -> dict[str, str]:
         text=True,
         check=False,
     )
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor()
+    if device.type == "cuda":
+        name = torch.cuda.get_device_name(device)
+    else:  # the instruction set, because it changes bits
+        name = f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
     return {
         "device": device.type,
-        "processor": name or platform.machine(),
+        "processor": name,
         "python": platform.python_version(),
         "torch": str(torch.__version__),  # a subclass of str, which weights_only won't load
         "commit": describe.stdout.strip() or "unknown",

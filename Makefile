@@ -31,7 +31,8 @@ $(VENV)/installed: envs/requirements.lock pyproject.toml
 	$(VENV)/bin/pip install --quiet --no-deps --editable .
 	@touch $@
 
-# Pin anew what pyproject.toml asks for (torch and torchvision stay: they are a pair).
+# Pin anew what pyproject.toml asks for (torch and torchvision stay: they are a pair). Run it with the
+# oldest Python that is supported: its packages install on newer ones, not the other way round.
 lock:
 	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
 	.venv-lock/bin/pip install --quiet $$(grep -E '^(torch|torchvision)==' envs/requirements.lock) '.[test]'

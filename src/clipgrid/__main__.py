@@ -76,7 +76,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = vars(parser.parse_args(argv))
     try:
         arguments.pop("run")(**arguments)
-    except InputError as error:
+    except (InputError, OSError) as error:
         print(f"clipgrid: error: {error}", file=sys.stderr)
         return 1
     return 0

@@ -1,6 +1,7 @@
 """Result files of all cells → the tidy tables that everything else is made from."""
 
 import json
+import shlex
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -67,9 +68,12 @@ def cells_table(s: Study, results: Path) -> pd.DataFrame:
             }
         )
     table = pd.DataFrame(rows)
+    # Columns of nothing but None, where every run diverged, are numbers all the same.
+    numbers = [measure for measure in MEASURES if measure.endswith(("_loss", "_accuracy", "_max"))]
+    table = table.astype({"diverged_at": "Int64"} | dict.fromkeys(numbers, "float64"))
     table["accuracy_gap"] = table.train_accuracy - table.test_accuracy
     table["loss_gap"] = table.test_loss - table.train_loss
-    return table.astype({"diverged_at": "Int64"})
+    return table
 
 
 def of_experiment(cells: pd.DataFrame, name: str) -> pd.DataFrame:
@@ -98,7 +102,7 @@ def command(cell: grid.Cell, results: str) -> str:
     """What a person types to redo one cell from scratch, with no state of an earlier run."""
     return (
         f"python -m clipgrid train {cell.trajectory.flags} --readouts {cell.readout.name}"
-        f" --data {results}/data.pt --out redo --store redo/store"
+        f" --data {shlex.quote(results + '/data.pt')} --out redo --store redo/store"
     )
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from clipgrid import InputError
+from clipgrid.grid import SMALLEST_IMAGE
 
 VALIDATION = 0.2  # of the images that are not test images
 TEST = 0.2  # of all images, where the data set comes without a test set
@@ -51,6 +52,8 @@ def prepare(name: str, size: int, split_seed: int, folder: Path) -> Dataset:
     """
     from sklearn.model_selection import train_test_split
 
+    if size < SMALLEST_IMAGE:
+        raise InputError(f"size: must be at least {SMALLEST_IMAGE}, not {size}")
     try:
         images, labels, official_test, about = SOURCES[name](folder)
     except (OSError, RuntimeError) as error:
@@ -90,6 +93,7 @@ def prepare(name: str, size: int, split_seed: int, folder: Path) -> Dataset:
 
 def save(dataset: Dataset, path: Path) -> None:
     """Write `path`, and beside it what the data are, as JSON for people."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     torch.save(vars(dataset), path)
     path.with_suffix(".json").write_text(json.dumps(dataset.about, indent=2) + "\n")
 

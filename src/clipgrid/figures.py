@@ -143,6 +143,8 @@ def learning_curves(histories: pd.DataFrame) -> Figure:
 def gradient_norms(histories: pd.DataFrame) -> Figure:
     """The gradient's norm before clipping over the steps, and the thresholds as lines."""
     histories = histories[histories.augmentation == "none"]
+    if histories.empty:
+        return empty("The study has no run on original images.")
     histories = histories.assign(arm=arm_names(histories, ("model", "optimizer", "learning_rate")))
     palette = colours(histories.threshold.unique())
     window = max(1, int(histories.step.max()) // 50)

@@ -27,6 +27,7 @@ OPTIMIZERS = ("momentum", "rmsprop")
 AUGMENTATIONS = ("none", "flip", "crop", "flip+crop")
 DEVICES = ("cpu", "cuda")
 DATASETS = ("digits", "fashion-mnist")
+SMALLEST_IMAGE = 8  # px, of every model here
 
 TRAINER_VERSION = 1
 """Raise it when the trainer's numbers change: every trajectory is then trained anew."""

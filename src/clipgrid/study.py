@@ -31,7 +31,6 @@ from clipgrid.names import OPTIMIZERS, model_name
 ModelName = Literal[*grid.MODELS]  # type: ignore[valid-type]
 OptimizerName = Literal[*grid.OPTIMIZERS]  # type: ignore[valid-type]
 Augmentation = Literal[*grid.AUGMENTATIONS]  # type: ignore[valid-type]
-SMALLEST_IMAGE = 8  # px
 NUMBER = r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|\+?\.?inf"
 
 
@@ -127,7 +126,7 @@ class Data(Settings):
 
     name: Literal[*grid.DATASETS] = "digits"  # type: ignore[valid-type]
     """Data set; digits needs no download."""
-    size: Annotated[int, Field(ge=SMALLEST_IMAGE), *Whole] = 12
+    size: Annotated[int, Field(ge=grid.SMALLEST_IMAGE), *Whole] = 12
     """Side of the images that the models see, px."""
     split_seed: Seed = 0
     """Seed of the split into training, validation and test images."""
@@ -295,12 +294,13 @@ class UniqueKeys(yaml.SafeLoader):
     """YAML in which a key that stands twice is an error, not the last one's win."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        keys = [key.value for key, _ in node.value]
-        twice = sorted({key for key in keys if keys.count(key) > 1})
-        if twice:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"key {', '.join(twice)} stands there twice", node.start_mark
-            )
+        seen = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"key {key.value} stands there twice", key.start_mark
+                )
+            seen.add(key.value)
         return super().construct_mapping(node, deep)
 
 

@@ -1,6 +1,7 @@
 # The study, its grid, and where things lie. All that needs thought is in src/clipgrid.
 
 import os
+import shlex
 import sys
 from collections import defaultdict
 from pathlib import Path
@@ -14,7 +15,7 @@ ROOT = Path(
 SRC = (ROOT / "src").resolve()
 sys.path.insert(0, str(SRC))
 # Jobs run the code that lies here, whatever their environment has installed.
-shell.prefix(f"export PYTHONPATH='{SRC}'; ")
+shell.prefix(f"export PYTHONPATH={shlex.quote(str(SRC))}; ".replace("{", "{{").replace("}", "}}"))
 
 from clipgrid import grid, study
 

@@ -12,7 +12,7 @@ rule study:
     params:
         study=study.to_json(STUDY),
     shell:
-        "printf %s {params.study:q} > {output} 2> {log}"
+        "printf %s {params.study:q} > {output:q} 2> {log:q}"
 
 
 rule prepare_data:

@@ -5,7 +5,7 @@ RUN_NOTEBOOK = (
     "( papermill {input.notebook:q} {log.notebook:q} -k python3 --no-progress-bar"
     " -p results {params.results:q} {params.parameters}"
     " && cp {log.notebook:q} {output.notebook:q}"
-    " && jupyter nbconvert --to html --output-dir $(dirname {output.page:q}) {output.notebook:q}"
+    ' && jupyter nbconvert --to html --output-dir "$(dirname {output.page:q})" {output.notebook:q}'
     " --HTMLExporter.mathjax_url= --HTMLExporter.require_js_url= --HTMLExporter.jquery_url="
     " ) 2> {log.text:q}"
 )

@@ -1,0 +1,75 @@
+"""What the workflow tests share: a project to run in, and the commands that a person would type."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PARTS = ("Snakefile", "config.yaml", "workflow", "src", "notebooks", "report", "envs", "studies")
+
+
+def copy_project(target: Path) -> Path:
+    """A project at `target` of which nothing has been run."""
+    target.mkdir()
+    for part in PARTS:
+        if (ROOT / part).is_dir():
+            ignored = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(ROOT / part, target / part, ignore=ignored)
+        else:
+            shutil.copy2(ROOT / part, target / part)
+    return target
+
+
+def run_module(project: Path, module: str, *arguments: object) -> subprocess.CompletedProcess:
+    """`python -m module …` in the project: exit code, and stdout and stderr as one text."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    return subprocess.run(
+        [sys.executable, "-m", module, *map(str, arguments)],
+        cwd=project,
+        env={**os.environ, "PATH": path, "PYTHONPATH": str(project / "src")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+
+
+def count_jobs(dry_run: str) -> dict[str, int]:
+    """The first `Job stats` table of a dry run: {rule: count}. Empty where nothing is to be done.
+
+    Its lines are `job count`, a rule of dashes, the jobs, and their total.
+    """
+    table = re.search(r"^Job stats:\n.*\n-.*\n((?:\S+ +\d+\n)+)", dry_run, re.MULTILINE)
+    rows = [line.split() for line in table[1].splitlines()] if table else []
+    return {rule: int(count) for rule, count in rows if rule != "total"}
+
+
+@pytest.fixture(scope="session")
+def new_project():
+    return copy_project
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A project of this test's own, of which nothing has been run."""
+    return copy_project(tmp_path / "project")
+
+
+@pytest.fixture(scope="session")
+def snakemake():
+    return lambda project, *arguments: run_module(project, "snakemake", *arguments)
+
+
+@pytest.fixture(scope="session")
+def clipgrid():
+    return lambda project, *arguments: run_module(project, "clipgrid", *arguments)
+
+
+@pytest.fixture(scope="session")
+def job_stats():
+    return count_jobs

@@ -1,0 +1,168 @@
+"""What a person gets who asks for something that can't be done: every fault at once, in words,
+before anything is trained."""
+
+import pytest
+import yaml
+
+BASE = "studies/smoke.yaml"
+
+
+def assert_refused(run, project):
+    """Snakemake has refused, in words of ours, and left nothing behind."""
+    assert run.returncode != 0
+    assert "Traceback" not in run.stdout
+    assert not (project / "results").exists()
+    assert not (project / "store").exists()
+
+
+# ---- the study file -----------------------------------------------------------------------------
+
+
+def test_all_faults_of_a_study_are_reported_at_once_with_their_keys(project, snakemake):
+    config = yaml.safe_load((project / BASE).read_text())
+    config["models"]["alexnte"] = config["models"].pop("alexnet")
+    config["clips"] = [1, 0]
+    config["iterations"] = [1.5, 8]
+    config["ema"] = ["none", 1]
+    config["augmentations"] = ["none", "flip", "none"]
+    config["seeds"] = []
+    config["training"]["batchsize"] = 32
+    config["sede"] = 3
+    (project / "bad.yaml").write_text(yaml.safe_dump(config))
+
+    run = snakemake(project, "--cores", 1, "--configfile", "bad.yaml")
+
+    assert_refused(run, project)
+    assert "bad.yaml" in run.stdout
+    faults = dict(line.strip().split(": ", 1) for line in run.stdout.splitlines() if ": " in line)
+    assert "did you mean alexnet?" in faults["models.alexnte"]
+    assert "above 0" in faults["clips[1]"]
+    assert "whole number" in faults["iterations[0]"]
+    assert "below 1" in faults["ema[1]"]
+    assert "none stands there twice" in faults["augmentations"]
+    assert "at least one" in faults["seeds"]
+    assert "did you mean batch_size?" in faults["training.batchsize"]
+    assert "did you mean seeds?" in faults["sede"]
+
+
+def test_a_key_that_stands_twice_is_refused(project, snakemake):
+    text = (project / BASE).read_text()
+    (project / "twice.yaml").write_text(text + "\nclips: [5]\n")
+    run = snakemake(project, "--cores", 1, "--configfile", "twice.yaml")
+    assert_refused(run, project)
+    assert "twice.yaml can't be read" in run.stdout
+    assert "key clips stands there twice" in run.stdout
+
+
+def test_a_fault_given_on_the_command_line_is_refused(project, snakemake):
+    run = snakemake(project, "--cores", 1, "--config", "clips=[0]")
+    assert_refused(run, project)
+    assert "clips[0]: must be above 0, not 0" in run.stdout
+
+
+def test_a_value_given_on_the_command_line_changes_the_study(project, snakemake, job_stats):
+    run = snakemake(project, "--dry-run", "--configfile", BASE, "--config", "seeds=[5]")
+    assert run.returncode == 0, run.stdout
+    assert sum(n for rule, n in job_stats(run.stdout).items() if rule.startswith("train_")) == 7
+    assert "_seed5/" in run.stdout
+    assert "_seed0/" not in run.stdout
+
+
+def test_a_study_file_that_does_not_exist_is_named(project, snakemake):
+    """By Snakemake itself, which reads it first: its words, and its traceback."""
+    run = snakemake(project, "--cores", 1, "--configfile", "studies/absent.yaml")
+    assert run.returncode != 0
+    assert "studies/absent.yaml" in run.stdout
+    assert not (project / "results").exists()
+
+
+# ---- dry runs of a fresh clone ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("arguments", [(), ("-s", "workflow/Snakefile")], ids=["root", "workflow"])
+def test_a_fresh_clone_plans_the_documents_whole_grid(project, snakemake, job_stats, arguments):
+    run = snakemake(project, "--dry-run", *arguments)
+    assert run.returncode == 0, run.stdout
+    jobs = job_stats(run.stdout)
+    assert sum(n for rule, n in jobs.items() if rule.startswith("train_")) == 48
+    assert jobs["experiment"] == 5
+    assert not (project / "results").exists()
+
+
+@pytest.mark.parametrize("name", ["fashion-mnist", "full", "smoke"])
+def test_every_study_in_the_house_can_be_planned(project, snakemake, name):
+    run = snakemake(project, "--dry-run", "--quiet", "--configfile", f"studies/{name}.yaml")
+    assert run.returncode == 0, run.stdout
+
+
+# ---- the command of one cell --------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def home(new_project, clipgrid, tmp_path_factory):
+    """A project with prepared data, and with files that are none."""
+    project = new_project(tmp_path_factory.mktemp("bad") / "project")
+    run = clipgrid(project, "prepare", "--name", "digits", "--size", 8, "--out", "digits.pt")
+    assert run.returncode == 0, run.stdout
+    (project / "torn.pt").write_bytes((project / "digits.pt").read_bytes()[:3000])
+    (project / "text.pt").write_text("no data\n")
+    return project
+
+
+SOUND = {
+    "--model": "alexnet",
+    "--optimizer": "momentum",
+    "--learning-rate": 0.03,
+    "--threshold": 1,
+    "--augmentation": "none",
+    "--seed": 0,
+    "--width": 0.125,
+    "--readouts": "T2",
+    "--data": "digits.pt",
+}
+
+
+def train(home, clipgrid, out, **changed):
+    flags = SOUND | {f"--{name.replace('_', '-')}": value for name, value in changed.items()}
+    arguments = [f"{flag}={value}" for flag, value in flags.items()]
+    return clipgrid(home, "train", *arguments, f"--out={out}", f"--store={out}/store")
+
+
+def test_a_sound_command_trains(home, clipgrid, tmp_path):
+    run = train(home, clipgrid, tmp_path)
+    assert run.returncode == 0, run.stdout
+    assert (tmp_path / "T2.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        pytest.param({"data": "absent.pt"}, "absent.pt", id="no data file"),
+        pytest.param({"data": "torn.pt"}, "torn.pt", id="a torn data file"),
+        pytest.param({"data": "text.pt"}, "text.pt", id="a text as data file"),
+        pytest.param({"readouts": "500"}, "readouts", id="no readout"),
+        pytest.param({"readouts": "T2_ema1"}, "readouts", id="an average of decay 1"),
+        pytest.param({"threshold": -1}, "threshold", id="a negative threshold"),
+        pytest.param({"threshold": 0}, "threshold", id="a threshold of 0"),
+        pytest.param({"threshold": "nan"}, "threshold", id="a threshold that is no number"),
+        pytest.param({"learning_rate": -0.1}, "learning_rate", id="a negative learning rate"),
+        pytest.param({"batch_size": 0}, "batch_size", id="an empty batch"),
+        pytest.param({"seed": -1}, "seed", id="a negative seed"),
+        pytest.param({"model": "alexnte"}, "model", id="an unknown model"),
+        pytest.param({"optimizer": "adam"}, "optimizer", id="an unknown optimizer"),
+        pytest.param({"augmentation": "flop"}, "augmentation", id="an unknown augmentation"),
+        pytest.param({"device": "tpu"}, "device", id="an unknown device"),
+        pytest.param({"width": 0.001}, "width", id="a layer without channels"),
+        pytest.param({"model": "resnet18", "width": 0.0625}, "width", id="too narrow a ResNet"),
+    ],
+)
+def test_a_command_that_can_not_be_done_is_refused_in_one_line(
+    home, clipgrid, tmp_path, changed, named
+):
+    run = train(home, clipgrid, tmp_path / "out", **changed)
+    assert run.returncode != 0, run.stdout
+    assert "Traceback" not in run.stdout
+    errors = [line for line in run.stdout.splitlines() if "error" in line.lower()]
+    assert len(errors) == 1
+    assert named in errors[0].replace("-", "_")
+    assert not list((tmp_path / "out").glob("*.json"))

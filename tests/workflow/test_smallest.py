@@ -1,0 +1,74 @@
+"""Studies at the edge of what a study can be: where an axis has one value, where no run survives,
+where the document's experiments are not asked for. Each must come out as a report all the same."""
+
+import shlex
+
+import pandas as pd
+import pytest
+import yaml
+
+SMALLEST = {
+    "title": "The smallest study",
+    "results": "results",
+    "data": {"size": 8},
+    "models": {"alexnet": {"width": 0.125}},
+    "optimizers": {"momentum": {"learning_rates": [0.03]}},
+    "clips": ["inf"],
+    "iterations": [1],
+    "ema": ["none"],
+    "augmentations": ["none"],
+    "seeds": [7],
+    "experiments": {"only": {"title": "Only", "section": "1", "select": [{}]}},
+}
+
+
+def momentum(*learning_rates):
+    return {"momentum": {"learning_rates": list(learning_rates)}}
+
+
+@pytest.fixture
+def run(project, snakemake):
+    """A function: run the smallest study with these changes to its end; its cells by name."""
+
+    def run_study(**changes):
+        config = SMALLEST | changes
+        (project / "study.yaml").write_text(yaml.safe_dump(config))
+        done = snakemake(project, "--cores", 2, "--configfile", "study.yaml")
+        assert done.returncode == 0, done.stdout
+        results = project / config["results"]
+        assert (results / "report.html").stat().st_size > 0
+        return pd.read_csv(results / "cells.csv").set_index("cell")
+
+    return run_study
+
+
+def test_a_study_of_a_single_cell_has_a_report_in_a_folder_with_a_space(run, project, clipgrid):
+    cells = run(results="my results")
+    name = "alexnet_momentum_lr0.03_norminf_none_seed7/T1"
+    assert list(cells.index) == [name]
+    assert (project / "my results" / "notebooks" / "only.html").exists()
+
+    redo = clipgrid(project, *shlex.split(cells.command[name])[3:])
+    assert redo.returncode == 0, redo.stdout
+    result = project / "my results" / "cells" / f"{name}.json"
+    assert (project / "redo" / "T1.json").read_text() == result.read_text()
+
+
+def test_a_study_without_unclipped_raw_or_original_arms_has_a_report(run):
+    cells = run(clips=[1], ema=[0.9], augmentations=["flip"], seeds=[0, 1])
+    assert list(cells.ema) == [0.9, 0.9]
+    assert list(cells.augmentation) == ["flip", "flip"]
+
+
+def test_a_study_whose_every_run_diverges_has_a_report(run):
+    cells = run(optimizers=momentum(1e30), clips=[1, "inf"], iterations=[9], ema=["none", 0.9])
+    assert set(cells.status) == {"diverged"}
+    assert cells.test_accuracy.isna().all()
+    assert (cells.diverged_at == cells.steps).all()
+
+
+def test_a_cross_product_without_experiments_of_which_some_runs_diverge_has_a_report(run):
+    cells = run(expand="product", experiments={}, optimizers=momentum(0.03, 1e30), iterations=[9])
+    assert list(cells.learning_rate) == [0.03, 1e30]
+    assert list(cells.status == "diverged") == [False, True]
+    assert list(cells.test_accuracy.isna()) == [False, True]

@@ -1,0 +1,497 @@
+"""The smallest study of every kind of cell, run to its end once: its files, its numbers, its
+report, that it is not run again for nothing, and that it grows without training a step twice."""
+
+import base64
+import json
+import math
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+import pytest
+import yaml
+
+from clipgrid import grid, study
+
+RESULTS = Path("results/smoke")
+STUDY = ("--configfile", "studies/smoke.yaml")
+EXPERIMENTS = ["alexnet", "vgg", "resnet", "moving-average", "augmentation"]
+ACROSS_STUDY = [
+    "gradient-norms",
+    "clip-fraction",
+    "accuracy",
+    "paired-ema",
+    "paired-augmentation",
+    "generalization-gap",
+]
+
+
+@pytest.fixture(scope="module")
+def first_run(new_project, snakemake, tmp_path_factory):
+    """The project, and what the one command printed that ran its study."""
+    project = new_project(tmp_path_factory.mktemp("smoke") / "project")
+    return project, snakemake(project, "--cores", 2, *STUDY)
+
+
+@pytest.fixture(scope="module")
+def finished(first_run):
+    """The project with its finished study. Tests read it; those that run jobs take a copy."""
+    project, run = first_run
+    assert run.returncode == 0, run.stdout
+    return project
+
+
+@pytest.fixture(scope="module")
+def moved(finished, tmp_path_factory):
+    """The finished project, copied elsewhere with its times, for runs that change no result."""
+    target = tmp_path_factory.mktemp("moved") / "elsewhere"
+    return shutil.copytree(finished, target, symlinks=True)
+
+
+@pytest.fixture
+def copy(finished, tmp_path):
+    """The finished project, copied for one test, and then deleted: it is large."""
+    yield shutil.copytree(finished, tmp_path / "copy", symlinks=True)
+    shutil.rmtree(tmp_path / "copy")
+
+
+@pytest.fixture(scope="module")
+def smoke(finished):
+    return study.load(finished / "studies/smoke.yaml")
+
+
+@pytest.fixture(scope="module")
+def cells(finished):
+    return pd.read_csv(finished / RESULTS / "cells.csv")
+
+
+@pytest.fixture(scope="module")
+def histories(finished, smoke):
+    """{trajectory: its history}"""
+    return {
+        trajectory: pd.read_csv(finished / RESULTS / "cells" / trajectory.name / "history.csv")
+        for trajectory in grid.trajectories(grid.cells(smoke))
+    }
+
+
+@pytest.fixture(scope="module")
+def report(finished):
+    return (finished / RESULTS / "report.html").read_text()
+
+
+def value_in(report, name):
+    """What the report's script assigns to the variable `name`."""
+    start = re.search(rf"<script[^>]*>\s*var {name} = ", report).end()
+    return json.JSONDecoder().raw_decode(report, start)[0]
+
+
+def sessions(project, trajectory):
+    return json.loads((project / RESULTS / "cells" / trajectory / "run.json").read_text())[
+        "sessions"
+    ]
+
+
+def files(folder):
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+# ---- files --------------------------------------------------------------------------------------
+
+
+def test_one_command_makes_the_tables_and_the_report(first_run):
+    project, run = first_run
+    assert run.returncode == 0, run.stdout
+    assert (project / RESULTS / "cells.csv").stat().st_size > 0
+    assert (project / RESULTS / "report.html").stat().st_size > 0
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_experiment_has_its_table_as_csv_html_and_tex(finished, experiment):
+    tables = finished / RESULTS / "tables"
+    assert len(pd.read_csv(tables / f"{experiment}.csv")) > 0
+    assert "<table" in (tables / f"{experiment}.html").read_text()
+    assert r"\begin{tabular}" in (tables / f"{experiment}.tex").read_text()
+
+
+@pytest.mark.parametrize("figure", [*(f"{name}-curves" for name in EXPERIMENTS), *ACROSS_STUDY])
+def test_every_figure_is_there_as_svg_and_pdf(finished, figure):
+    figures = finished / RESULTS / "figures"
+    assert "<svg" in (figures / f"{figure}.svg").read_text()
+    assert (figures / f"{figure}.pdf").read_bytes().startswith(b"%PDF")
+
+
+@pytest.mark.parametrize("name", [*EXPERIMENTS, "study"])
+def test_every_notebook_is_executed_without_an_error(finished, name):
+    notebooks = finished / RESULTS / "notebooks"
+    notebook = nbformat.read(notebooks / f"{name}.ipynb", as_version=4)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    kinds = [output.output_type for cell in code for output in cell.outputs]
+    assert all(cell.execution_count for cell in code)
+    assert "display_data" in kinds
+    assert "error" not in kinds
+    assert "<html" in (notebooks / f"{name}.html").read_text()
+
+
+# ---- run again ----------------------------------------------------------------------------------
+
+
+def test_a_second_run_has_nothing_to_do_and_touches_no_file(finished, snakemake):
+    made = files(finished / "results") + files(finished / "store")
+    before = {path: path.stat().st_mtime_ns for path in made}
+    run = snakemake(finished, "--cores", 2, *STUDY)
+    made = files(finished / "results") + files(finished / "store")
+    assert run.returncode == 0
+    assert "Nothing to be done" in run.stdout
+    assert {path: path.stat().st_mtime_ns for path in made} == before
+
+
+def test_a_project_that_is_moved_has_nothing_to_do(moved, snakemake):
+    run = snakemake(moved, "--dry-run", *STUDY)
+    assert run.returncode == 0
+    assert "Nothing to be done" in run.stdout
+
+
+def test_what_is_deleted_is_made_again_from_the_store_without_training(
+    finished, copy, snakemake, smoke
+):
+    shutil.rmtree(copy / RESULTS)
+    run = snakemake(copy, RESULTS / "cells.csv", "--cores", 2, *STUDY)
+    assert run.returncode == 0, run.stdout
+    table = RESULTS / "cells.csv"
+    assert (copy / table).read_bytes() == (finished / table).read_bytes()
+    for trajectory in grid.trajectories(grid.cells(smoke)):
+        assert sessions(copy, trajectory.name) == sessions(finished, trajectory.name)
+
+
+# ---- numbers ------------------------------------------------------------------------------------
+
+
+def test_each_cell_of_the_grid_is_one_row(cells, smoke):
+    assert sorted(cells.cell) == sorted(cell.name for cell in grid.cells(smoke))
+    assert cells.cell.is_unique
+
+
+def test_a_row_holds_the_place_of_its_cell_in_the_grid(cells, smoke):
+    rows = cells.set_index("cell")
+    for cell in grid.cells(smoke):
+        row, trajectory = rows.loc[cell.name], cell.trajectory
+        for axis in ("model", "optimizer", "learning_rate", "threshold", "augmentation", "seed"):
+            assert row[axis] == getattr(trajectory, axis)
+        assert row.iterations == cell.readout.iterations
+        assert (None if math.isnan(row.ema) else row.ema) == cell.readout.ema
+
+
+def test_a_row_holds_the_numbers_of_its_cells_result_file(finished, cells):
+    measures = ["steps", "steps_clipped", "clip_fraction", "norm_median", "norm_max"]
+    measures += [f"{split}_loss" for split in ("train", "validation", "test")]
+    measures += [f"{split}_accuracy" for split in ("train", "validation", "test")]
+    for row in cells.itertuples():
+        result = json.loads((finished / RESULTS / "cells" / f"{row.cell}.json").read_text())
+        assert {name: getattr(row, name) for name in measures} == {
+            name: result[name] for name in measures
+        }
+
+
+def test_without_clipping_no_step_is_clipped(cells):
+    unclipped = cells[cells.threshold == math.inf]
+    assert len(unclipped) > 0
+    assert (unclipped.steps_clipped == 0).all()
+    assert (unclipped.clip_fraction == 0).all()
+
+
+def test_the_clip_fraction_is_the_share_of_steps_clipped(cells):
+    assert (cells.clip_fraction == cells.steps_clipped / cells.steps).all()
+    assert (cells.clip_fraction > 0).any()
+
+
+def test_accuracies_lie_between_zero_and_one(cells):
+    accuracies = cells[["train_accuracy", "validation_accuracy", "test_accuracy"]]
+    assert accuracies.notna().all(axis=None)
+    assert ((accuracies >= 0) & (accuracies <= 1)).all(axis=None)
+
+
+def test_a_history_has_a_row_for_each_step(cells, histories):
+    last = cells.groupby("trajectory").steps.max()
+    for trajectory, history in histories.items():
+        assert list(history.step) == list(range(1, last[trajectory.name] + 1))
+
+
+def test_the_coefficient_of_each_step_is_lambda_over_the_norm_and_at_most_one(histories):
+    for trajectory, history in histories.items():
+        expected = (trajectory.threshold / history.norm).clip(upper=1)
+        assert list(history.coefficient) == pytest.approx(list(expected), rel=1e-12, abs=0)
+
+
+def test_a_step_is_clipped_where_its_norm_is_above_lambda(histories):
+    for trajectory, history in histories.items():
+        assert list(history.clipped) == list((history.norm > trajectory.threshold).astype(int))
+
+
+def test_a_cell_summarizes_the_first_t_steps_of_its_history(cells, histories):
+    by_name = {trajectory.name: history for trajectory, history in histories.items()}
+    assert set(cells.iterations) == {4, 8}
+    for cell in cells.itertuples():
+        prefix = by_name[cell.trajectory].head(cell.iterations)
+        assert cell.steps == cell.iterations
+        assert cell.steps_clipped == prefix.clipped.sum()
+        assert cell.norm_max == prefix.norm.max()
+        # torch's median: of an even number of norms, the lower of the two in the middle.
+        assert cell.norm_median == prefix.norm.quantile(0.5, interpolation="lower")
+
+
+def test_arms_of_one_seed_take_their_first_step_from_one_loss_and_gradient(histories):
+    """Whatever their λ and their optimizer: weights, batch and augmentation are the same."""
+    firsts: dict[tuple, set] = {}
+    for trajectory, history in histories.items():
+        shared = (trajectory.model, trajectory.augmentation, trajectory.seed)
+        first = (history.loss[0], history.norm[0])
+        firsts.setdefault(shared, set()).add(first)
+    assert len(firsts) < len(histories)
+    assert all(len(pairs) == 1 for pairs in firsts.values())
+    assert len(set.union(*firsts.values())) == len(firsts)
+
+
+def test_clipping_changes_nothing_before_the_first_step_that_it_clips(moved, clipgrid, cells):
+    row = cells[(cells.model == "alexnet") & (cells.iterations == 8) & (cells.clip_fraction > 0)]
+    clipped = pd.read_csv(moved / RESULTS / "cells" / row.trajectory.iloc[0] / "history.csv")
+    arguments = shlex.split(row.command.iloc[0])[3:]
+    arguments[arguments.index("--threshold") + 1] = "inf"
+    arguments[arguments.index("--out") + 1] = "unclipped"
+    run = clipgrid(moved, *arguments)
+    assert run.returncode == 0, run.stdout
+    free = pd.read_csv(moved / "unclipped" / "history.csv")
+    first = int(clipped.clipped.idxmax())
+    same = ["loss", "norm"]
+    assert clipped[same].head(first + 1).equals(free[same].head(first + 1))
+    assert clipped.norm[first] > 1
+    assert not clipped[same].iloc[first + 1 :].equals(free[same].iloc[first + 1 :])
+
+
+def test_each_step_is_trained_once_and_fewer_than_asked_for(finished, smoke):
+    trained = json.loads((finished / RESULTS / "trained.json").read_text())
+    runs = grid.trajectories(grid.cells(smoke))
+    longest = [max(readout.iterations for readout in readouts) for readouts in runs.values()]
+    assert trained["steps_needed"] == sum(longest)
+    assert trained["steps_trained"] == trained["steps_needed"] < trained["steps_asked"]
+    assert trained["trajectories"] == len(runs)
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "alexnet_momentum_lr0.03_norm1_none_seed0/T4",
+        "resnet18_momentum_lr0.03_norm1_none_seed1/T8",
+        "vgg11_momentum_lr0.03_norminf_none_seed0/T8_ema0.9",
+    ],
+)
+def test_the_command_of_a_row_makes_its_cell_again_bit_for_bit(moved, clipgrid, cells, cell):
+    command = cells.set_index("cell").command[cell]
+    assert command.startswith("python -m clipgrid train ")
+    run = clipgrid(moved, *shlex.split(command)[3:])
+    assert run.returncode == 0, run.stdout
+    redone = moved / "redo" / f"{cell.rpartition('/')[2]}.json"
+    assert redone.read_text() == (moved / RESULTS / "cells" / f"{cell}.json").read_text()
+    # Trained, and not taken from the study's store: there is progress to report.
+    assert re.search(r"^step \d+/", run.stdout, re.MULTILINE)
+
+
+# ---- report -------------------------------------------------------------------------------------
+
+
+def test_the_report_has_a_category_for_every_section_of_the_document(report, smoke):
+    experiments = [f"{e.section} {e.title}" for e in smoke.experiments.values()]
+    assert "3.3.1 AlexNet" in experiments
+    categories = value_in(report, "categories")
+    assert set(categories) == {*experiments, "Clipping across the study", "Provenance"}
+
+
+def test_the_report_holds_every_table_figure_and_notebook(report):
+    categories = value_in(report, "categories").values()
+    shown = {name for category in categories for names in category.values() for name in names}
+    expected = {f"tables/{name}.html" for name in [*EXPERIMENTS, "cells"]}
+    expected |= {f"figures/{name}-curves.svg" for name in EXPERIMENTS}
+    expected |= {f"figures/{name}.svg" for name in ACROSS_STUDY}
+    expected |= {f"notebooks/{name}.html" for name in [*EXPERIMENTS, "study"]}
+    assert shown == {str(RESULTS / name) for name in expected}
+    assert set(value_in(report, "results")) == shown
+
+
+def test_the_start_page_tells_what_was_asked_found_and_trained(finished, report, smoke):
+    page = value_in(report, "workflow_desc")
+    headings = re.findall(r"<h1[^>]*>([^<]*)</h1>", page)
+    assert headings == [
+        smoke.title,
+        "What was asked",
+        "What was found",
+        "How to read it",
+        "What was trained",
+    ]
+    trained = json.loads((finished / RESULTS / "trained.json").read_text())
+    cells_of_table = re.findall(r"<td>([^<]*)</td>", page)
+    for name in ("commit", "torch"):
+        assert trained[name]
+        assert any(value in text for value in trained[name] for text in cells_of_table)
+
+
+def test_the_start_page_names_the_data_by_its_checksum(finished, report):
+    checksum = json.loads((finished / RESULTS / "data.json").read_text())["checksum"]
+    assert re.fullmatch("[0-9a-f]{64}", checksum)
+    assert checksum in value_in(report, "workflow_desc")
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        r"<(?:script|img|iframe|embed|source)\b[^>]*\bsrc\s*=\s*[\"']?(?:https?:)?//",
+        r"<link\b[^>]*\bhref\s*=\s*[\"']?(?:https?:)?//",
+        r"<image\b[^>]*\bhref\s*=\s*[\"']?(?:https?:)?//",
+        r"@import\s+(?:url\(\s*)?[\"']?(?:https?:)?//",
+        r"\burl\(\s*[\"']?(?:https?:)?//",
+    ],
+)
+def test_the_report_and_all_pages_in_it_load_nothing_from_outside(report, pattern):
+    pages = {"report.html": report}
+    for name, result in value_in(report, "results").items():
+        kind, _, content = result["data_uri"].partition(";base64,")
+        assert kind.startswith(("data:text/html", "data:image/svg+xml"))
+        pages[name] = base64.b64decode(content).decode()
+    assert {name for name, page in pages.items() if re.search(pattern, page)} == set()
+
+
+def test_snakemakes_own_report_command_works_too(moved, snakemake):
+    run = snakemake(moved, "--report", "out.html", *STUDY)
+    assert run.returncode == 0, run.stdout
+    assert "3.3.1 AlexNet" in (moved / "out.html").read_text()
+
+
+# ---- growth -------------------------------------------------------------------------------------
+
+
+def edited(project, edit):
+    """The smoke study after `edit`, in a file beside it: same results folder."""
+    config = yaml.safe_load((project / "studies/smoke.yaml").read_text())
+    edit(config)
+    path = project / "studies/edited.yaml"
+    path.write_text(yaml.safe_dump(config, sort_keys=False))
+    return path
+
+
+def add_seed(config):
+    config["seeds"].append(2)
+
+
+def add_threshold(config):
+    config["clips"].append(10)
+
+
+def add_model(config):
+    config["models"]["vgg13"] = {"width": 0.0625}
+    config["experiments"]["vgg"]["select"][0]["models"].append("vgg13")
+
+
+def add_augmentation(config):
+    config["augmentations"].append("flip+crop")
+
+
+def add_iterations(config):
+    config["iterations"].append(12)
+
+
+def add_decay(config):
+    config["ema"].append(0.99)
+
+
+def add_optimizer_to_an_experiment(config):
+    config["experiments"]["vgg"]["select"][0]["optimizers"].append("rmsprop")
+
+
+def remove_iterations(config):
+    config["iterations"].remove(4)
+
+
+def remove_experiment(config):
+    del config["experiments"]["augmentation"]
+
+
+def change_title(config):
+    config["title"] = 'Another "title", of somebody\'s'
+
+
+def change_batch_size(config):
+    config["training"]["batch_size"] = 16
+
+
+def change_data_folder(config):
+    config["data"]["folder"] = "elsewhere"
+
+
+TRAIN_NOTHING = [remove_iterations, remove_experiment, change_title]
+TRAIN = [
+    add_seed,
+    add_threshold,
+    add_model,
+    add_augmentation,
+    add_iterations,
+    add_decay,
+    add_optimizer_to_an_experiment,
+    change_batch_size,
+]
+EDITS = TRAIN + TRAIN_NOTHING
+
+
+@pytest.mark.parametrize("edit", EDITS, ids=lambda edit: edit.__name__)
+def test_a_study_that_changes_trains_what_is_new_and_nothing_else(
+    moved, snakemake, job_stats, smoke, edit
+):
+    path = edited(moved, edit)
+    run = snakemake(moved, "--dry-run", "--configfile", path)
+    assert run.returncode == 0, run.stdout
+    jobs = job_stats(run.stdout)
+
+    old, new = (grid.trajectories(grid.cells(s)) for s in (smoke, study.load(path)))
+    needed = [t for t, readouts in new.items() if not set(readouts) <= set(old.get(t, []))]
+    assert sum(n for rule, n in jobs.items() if rule.startswith("train_")) == len(needed)
+    assert "prepare_data" not in jobs
+    assert bool(needed) is (edit not in TRAIN_NOTHING)
+
+
+@pytest.mark.parametrize("edit", [*EDITS, change_data_folder], ids=lambda edit: edit.__name__)
+def test_a_study_that_changes_renames_no_file_of_its_cells(moved, snakemake, edit):
+    run = snakemake(moved, "--summary", "--configfile", edited(moved, edit))
+    assert run.returncode == 0, run.stdout
+    lines = [line.split("\t")[0] for line in run.stdout.splitlines() if "\t" in line]
+    wanted = {name for name in lines if name.startswith(f"{RESULTS}/cells/")}
+    there = {str(path.relative_to(moved)) for path in files(moved / RESULTS / "cells")}
+    assert wanted
+    assert there <= wanted or wanted <= there
+
+
+def test_a_larger_t_trains_only_the_steps_that_are_new(finished, copy, snakemake):
+    name = "vgg11_momentum_lr0.03_norm1_none_seed0"
+    folder = RESULTS / "cells" / name
+    path = edited(copy, add_iterations)
+    run = snakemake(copy, folder / "T12.json", "--cores", 1, "--configfile", path)
+    assert run.returncode == 0, run.stdout
+
+    assert sessions(copy, name)[:-1] == sessions(finished, name)
+    assert (sessions(copy, name)[-1]["from"], sessions(copy, name)[-1]["to"]) == (8, 12)
+    before = (finished / folder / "history.csv").read_bytes()
+    after = (copy / folder / "history.csv").read_bytes()
+    assert after.startswith(before)
+    assert after.count(b"\n") == 1 + 12
+    for readout in ("T4", "T8", "T8_ema0.9"):
+        result = folder / f"{readout}.json"
+        assert (copy / result).read_bytes() == (finished / result).read_bytes()
+
+
+def test_data_prepared_from_another_folder_retrain_no_step(finished, copy, snakemake):
+    name = "resnet18_momentum_lr0.03_norm1_none_seed0"
+    target = RESULTS / "cells" / name / "T8.json"
+    path = edited(copy, change_data_folder)
+    run = snakemake(copy, target, "--cores", 1, "--configfile", path)
+    assert run.returncode == 0, run.stdout
+    assert sessions(copy, name) == sessions(finished, name)
+    assert (copy / target).read_bytes() == (finished / target).read_bytes()

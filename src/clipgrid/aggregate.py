@@ -29,18 +29,21 @@ MEASURES = (
 
 
 def aggregate(path: Path) -> None:
-    """Write `cells.csv`, `tables/cells.html`, `histories.parquet` and `trained.json` beside the
-    study at `path`."""
+    """Write `cells.csv`, `histories.parquet` and `trained.json` beside the study at `path`, and
+    below `tables/` the pages of the report that show all cells and all settings."""
     s = study.load(path)
     results = path.parent
     cells = cells_table(s, results)
     cells.to_csv(results / "cells.csv", index=False)
-    page = tables.cells_page(cells, f"All {len(cells)} cells")
-    (results / "tables").mkdir(exist_ok=True)
-    (results / "tables" / "cells.html").write_text(page)
     histories_table(s, results).to_parquet(results / "histories.parquet", index=False)
     summary = json.dumps(trained(s, results), indent=1)
     (results / "trained.json").write_text(summary + "\n")
+
+    pages = results / "tables"
+    pages.mkdir(exist_ok=True)
+    (pages / "cells.html").write_text(tables.cells_page(cells, f"All {len(cells)} cells"))
+    files = [results / name for name in ("study.json", "data.json", "trained.json")]
+    (pages / "settings.html").write_text(tables.files_page(files))
 
 
 def cells_table(s: Study, results: Path) -> pd.DataFrame:

@@ -57,12 +57,17 @@ def arms(cells: pd.DataFrame, s: Study) -> list[dict]:
                 + (f", η = {canonical(rate)}" if varies else ""),
                 "iterations": iterations,
                 "accuracies": [
-                    plus_minus(t_interval(by_seed[t]), 1) if t in by_seed else "-" for t in s.clips
+                    unbroken(plus_minus(t_interval(by_seed[t]), 1)) if t in by_seed else "-"
+                    for t in s.clips
                 ],
-                "difference": difference,
+                "difference": unbroken(difference),
             }
         )
     return rows
+
+
+def unbroken(text: str) -> str:
+    return text.replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def outcomes(cells: pd.DataFrame) -> list[dict]:

@@ -23,7 +23,7 @@ th {{ border-bottom: 1px solid #222; text-align: left; vertical-align: bottom; }
 th, td {{ padding: .3em .6em; }}
 td {{ white-space: nowrap; }}
 td:last-child {{ white-space: normal; min-width: 12em; }}
-td code {{ display: block; min-width: 55em; font-size: .85em; }}
+td code {{ display: block; min-width: 40em; font-size: .9em; }}
 tr:nth-child(even) td {{ background: #f5f5f5; }}
 p {{ max-width: 50em; color: #555; }}
 </style>
@@ -146,11 +146,19 @@ def cells_page(cells: pd.DataFrame, title: str) -> str:
             "Test loss": cells.test_loss.map("{:.3f}".format),
             "Steps clipped (%)": (100 * cells.clip_fraction).map("{:.1f}".format),
             "Largest norm": cells.norm_max.map("{:.3g}".format),
-            "Command": "<code>" + cells.command.map(html.escape) + "</code>",
+            "Command": "<details><summary>show</summary><code>"
+            + cells.command.map(html.escape)
+            + "</code></details>",
         }
     ).replace("nan", "-")
     table = FILTER + shown.to_html(index=False, border=0, escape=False)
     return HTML.format(title=html.escape(title), table=table, note="")
+
+
+def files_page(files: list[Path]) -> str:
+    """Text files, one below the other, as an HTML page."""
+    texts = (f"<h2>{f.name}</h2><pre>{html.escape(f.read_text())}</pre>" for f in files)
+    return HTML.format(title="Settings and provenance", table="".join(texts), note="")
 
 
 FILTER = """<p><input type="search" placeholder="filter, e.g. vgg11 norm1_ T5000" size="40"

@@ -16,7 +16,13 @@ rule aggregate:
             f"{RESULTS}/tables/cells.html",
             caption="../../report/cells.rst",
             category="Provenance",
-            labels={"exhibit": "All cells, and their commands"},
+            labels={"exhibit": "1 All cells, and their commands"},
+        ),
+        settings=report(
+            f"{RESULTS}/tables/settings.html",
+            caption="../../report/settings.rst",
+            category="Provenance",
+            labels={"exhibit": "2 The study, the data, the training"},
         ),
     log:
         f"{RESULTS}/logs/aggregate.log",

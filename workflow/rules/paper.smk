@@ -132,6 +132,7 @@ rule html_report:
         exhibits=[
             f"{RESULTS}/workflow.rst",
             f"{RESULTS}/tables/cells.html",
+            f"{RESULTS}/tables/settings.html",
             f"{RESULTS}/notebooks/study.html",
             *expand(f"{RESULTS}/notebooks/{{experiment}}.html", experiment=STUDY.experiments),
         ],

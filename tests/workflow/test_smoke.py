@@ -311,7 +311,7 @@ def test_the_report_has_a_category_for_every_section_of_the_document(report, smo
 def test_the_report_holds_every_table_figure_and_notebook(report):
     categories = value_in(report, "categories").values()
     shown = {name for category in categories for names in category.values() for name in names}
-    expected = {f"tables/{name}.html" for name in [*EXPERIMENTS, "cells"]}
+    expected = {f"tables/{name}.html" for name in [*EXPERIMENTS, "cells", "settings"]}
     expected |= {f"figures/{name}-curves.svg" for name in EXPERIMENTS}
     expected |= {f"figures/{name}.svg" for name in ACROSS_STUDY}
     expected |= {f"notebooks/{name}.html" for name in [*EXPERIMENTS, "study"]}

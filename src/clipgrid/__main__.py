@@ -63,6 +63,12 @@ def main(argv: list[str] | None = None) -> int:
     command.add_argument("--data", type=Path, required=True, help="file made by prepare")
     command.add_argument("--out", type=Path, required=True, help="folder for the results")
     command.add_argument("--store", type=Path, default=Path("store"), help="folder of the states")
+    command.add_argument(
+        "--checkpoint-every",
+        type=float,
+        default=60.0,
+        help="seconds of training after which the run is saved; a killed one goes on from there",
+    )
 
     command = add_command("aggregate", aggregate, "make the tables of all cells of a study")
     command.add_argument("--study", type=Path, required=True, help="study.json of its results")
@@ -98,10 +104,10 @@ def prepare(name, size, split_seed, folder, out):
     save(prepare(name, size, split_seed, folder), out)
 
 
-def train(readouts, data, out, store, **settings):
+def train(readouts, data, out, store, checkpoint_every, **settings):
     from clipgrid import trainer
 
-    trainer.train(Trajectory(**settings), readouts, data, out, store)
+    trainer.train(Trajectory(**settings), readouts, data, out, store, checkpoint_every)
 
 
 def aggregate(study):

@@ -60,7 +60,7 @@ def cells_table(s: Study, results: Path) -> pd.DataFrame:
                 "model": cell.trajectory.model,
                 "optimizer": cell.trajectory.optimizer,
                 "learning_rate": cell.trajectory.learning_rate,
-                "clip": "norm",
+                "clip": cell.trajectory.clip,
                 "threshold": cell.trajectory.threshold,
                 "augmentation": cell.trajectory.augmentation,
                 "seed": cell.trajectory.seed,
@@ -114,12 +114,12 @@ def histories_table(s: Study, results: Path) -> pd.DataFrame:
     tables = []
     for trajectory in grid.trajectories(grid.cells(s)):
         table = pd.read_csv(results / "cells" / trajectory.name / "history.csv")
-        axes = ("model", "optimizer", "threshold", "augmentation", "seed")
+        axes = ("model", "optimizer", "clip", "threshold", "augmentation", "seed")
         for axis in reversed(axes):
             table.insert(0, axis, getattr(trajectory, axis))
         table.insert(0, "trajectory", trajectory.name)
         tables.append(table)
-    names = ["trajectory", "model", "optimizer", "augmentation"]
+    names = ["trajectory", "model", "optimizer", "clip", "augmentation"]
     return pd.concat(tables, ignore_index=True).astype(dict.fromkeys(names, "category"))
 
 

@@ -18,15 +18,22 @@ def augment(images: Tensor, augmentation: str, generator: Generator) -> Tensor:
     return images
 
 
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """A small tensor of the CPU's on `device`, without waiting for what runs there."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
+
+
 def random_flip(images: Tensor, generator: Generator) -> Tensor:
     flipped = torch.rand(len(images), generator=generator) < 0.5
-    return torch.where(flipped.to(images.device)[:, None, None, None], images.flip(-1), images)
+    flipped = to_device(flipped, images.device)
+    return torch.where(flipped[:, None, None, None], images.flip(-1), images)
 
 
 def random_crop(images: Tensor, generator: Generator) -> Tensor:
     n, _, height, width = images.shape
     padding = max(1, height // 8)
-    top, left = torch.randint(2 * padding + 1, (2, n), generator=generator).to(images.device)
+    corners = torch.randint(2 * padding + 1, (2, n), generator=generator)
+    top, left = to_device(corners, images.device)
     rows = top[:, None] + torch.arange(height, device=images.device)
     columns = left[:, None] + torch.arange(width, device=images.device)
     padded = torch.nn.functional.pad(images, (padding,) * 4).permute(0, 2, 3, 1)

@@ -1,5 +1,5 @@
 """The figures. Each takes the tidy tables and returns a matplotlib figure; one visual language:
-colour is the threshold λ (grey is no clipping), thin lines and dots are seeds, thick ones means.
+colour is the clip (λ; grey is no clipping), thin lines and dots are seeds, thick ones means.
 """
 
 import math
@@ -16,7 +16,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from clipgrid.grid import canonical
-from clipgrid.names import AUGMENTATIONS, OPTIMIZERS, model_name, threshold_name
+from clipgrid.names import (
+    AUGMENTATIONS,
+    OPTIMIZERS,
+    clip_name,
+    clip_names,
+    clips_in,
+    model_name,
+)
 from clipgrid.statistics import t_interval
 
 WIDTH = 7.0  # inches; two columns of a paper
@@ -49,15 +56,12 @@ def save(figure: Figure, folder: Path, name: str) -> None:
 # ---- names and colours ------------------------------------------------------------------------
 
 
-def colours(thresholds: Iterable[float]) -> dict[str, Any]:
-    """A colour for each λ, by name, in order; no clipping is grey."""
-    thresholds = set(thresholds)
-    finite = sorted(t for t in thresholds if not math.isinf(t))
-    palette = {
-        threshold_name(t): colour
-        for t, colour in zip(finite, sns.color_palette("colorblind", len(finite)), strict=True)
-    }
-    return palette | ({"no clipping": (0.35, 0.35, 0.35)} if math.inf in thresholds else {})
+def colours(table: pd.DataFrame) -> dict[str, Any]:
+    """A colour for each clip in a table, by name, in order; no clipping is grey."""
+    clips = clips_in(table)
+    palette = iter(sns.color_palette("colorblind", len(clips)))
+    grey = (0.35, 0.35, 0.35)
+    return {clip_name(clip): grey if clip.observes else next(palette) for clip in clips}
 
 
 def arm_names(table: pd.DataFrame, axes: Sequence[str]) -> pd.Series:
@@ -117,13 +121,12 @@ def learning_curves(histories: pd.DataFrame) -> Figure:
     histories = histories.assign(
         arm=arm_names(histories, ("model", "optimizer", "augmentation", "learning_rate"))
     )
-    palette = colours(histories.threshold.unique())
+    palette = colours(histories)
     window = max(1, int(histories.step.max()) // 50)
     figure, axes, arms = panels(histories.arm, rows=2, height=1.9, sharex="col", sharey="row")
     for column, arm in enumerate(arms):
         loss_axes, accuracy_axes = axes[:, column]
-        for threshold, runs in by_threshold(histories[histories.arm == arm]):
-            name = threshold_name(threshold)
+        for name, runs in by_clip(histories[histories.arm == arm]):
             losses = runs.pivot(index="step", columns="seed", values="loss")
             losses = losses.rolling(window, min_periods=1).mean().iloc[:: max(1, window // 5)]
             looks = runs.dropna(subset="validation_accuracy")
@@ -141,17 +144,16 @@ def learning_curves(histories: pd.DataFrame) -> Figure:
 
 
 def gradient_norms(histories: pd.DataFrame) -> Figure:
-    """The gradient's norm before clipping over the steps, and the thresholds as lines."""
+    """The gradient's L2 norm before clipping over the steps, and its thresholds as lines."""
     histories = histories[histories.augmentation == "none"]
     if histories.empty:
         return empty("The study has no run on original images.")
     histories = histories.assign(arm=arm_names(histories, ("model", "optimizer", "learning_rate")))
-    palette = colours(histories.threshold.unique())
+    palette = colours(histories)
     window = max(1, int(histories.step.max()) // 50)
     figure, axes, arms = panels(histories.arm, sharey=True)
     for one, arm in zip(axes.flat, arms, strict=False):
-        for threshold, runs in by_threshold(histories[histories.arm == arm]):
-            name = threshold_name(threshold)
+        for name, runs in by_clip(histories[histories.arm == arm]):
             norms = runs.pivot(index="step", columns="seed", values="norm").stack()
             norms = norms[np.isfinite(norms)].groupby("step").median()
             spread = norms.rolling(window, min_periods=1)
@@ -165,7 +167,8 @@ def gradient_norms(histories: pd.DataFrame) -> Figure:
                 lw=0,
             )
             one.plot(smooth.index, smooth, color=palette[name], lw=1.3, label=name)
-            if math.isfinite(threshold):
+            kind, threshold = runs[["clip", "threshold"]].iloc[0]
+            if kind == "norm" and math.isfinite(threshold):
                 one.axhline(threshold, color=palette[name], lw=0.9, ls=(0, (4, 2)))
         one.set(title=arm, yscale="log", xlabel="iteration")
     axes[0, 0].set_ylabel("gradient norm before clipping")
@@ -175,15 +178,17 @@ def gradient_norms(histories: pd.DataFrame) -> Figure:
 
 
 def clip_fraction(cells: pd.DataFrame) -> Figure:
-    """Share of steps that were clipped, a row an arm, a column a finite λ and T."""
-    cells = cells[np.isfinite(cells.threshold) & cells.ema.isna()]
+    """Share of steps that were clipped, a row an arm, a column a clip and T."""
+    fires = [clip_name(c) for c in clips_in(cells) if not c.observes]
+    cells = cells.assign(clip_name=clip_names(cells))
+    cells = cells[cells.clip_name.isin(fires) & cells.ema.isna()]
     if cells.empty:
-        return empty("The study has no finite threshold.")
+        return empty("The study clips nowhere.")
     cells = cells.assign(
         arm=arm_names(cells, ("model", "optimizer", "augmentation", "learning_rate")),
-        column=cells.threshold.map(threshold_name) + "\nT = " + cells.iterations.astype(str),
+        column=cells.clip_name.astype(str) + "\nT = " + cells.iterations.astype(str),
         percent=100 * cells.clip_fraction,
-    ).sort_values(["threshold", "iterations"])
+    ).sort_values(["clip_name", "iterations"])
     columns = list(dict.fromkeys(cells.column))
     arms = list(dict.fromkeys(cells.sort_index().arm))
     table = cells.pivot_table(index="arm", columns="column", values="percent").loc[arms, columns]
@@ -210,16 +215,14 @@ def accuracy_by_iterations(cells: pd.DataFrame) -> Figure:
     """Test accuracy over λ and T for each model: a dot a seed, a bar the mean."""
     cells = cells[cells.ema.isna() & (cells.augmentation == "none")]
     cells = cells.assign(arm=arm_names(cells, ("model", "optimizer", "learning_rate")))
-    return dots_by_threshold(cells, "iterations", 100 * cells.test_accuracy, "test accuracy (%)")
+    return dots_by_clip(cells, "iterations", 100 * cells.test_accuracy, "test accuracy (%)")
 
 
 def generalization_gap(cells: pd.DataFrame) -> Figure:
     """Test loss minus loss on un-augmented training images, over λ and T."""
     cells = cells[cells.ema.isna() & (cells.augmentation == "none")]
     cells = cells.assign(arm=arm_names(cells, ("model", "optimizer", "learning_rate")))
-    figure = dots_by_threshold(
-        cells, "iterations", cells.loss_gap, "test loss - training loss (nats)"
-    )
+    figure = dots_by_clip(cells, "iterations", cells.loss_gap, "test loss - training loss (nats)")
     for axes in figure.axes:
         axes.axhline(0, color="0.6", lw=0.8, zorder=0)
     return figure
@@ -232,7 +235,7 @@ def paired_ema(cells: pd.DataFrame) -> Figure:
     differences["arm"] = (
         differences.model.map(model_name) + "\ndecay " + differences.ema.map(canonical).astype(str)
     )
-    return dots_by_threshold(
+    return dots_by_clip(
         differences,
         "iterations",
         100 * differences.difference,
@@ -245,7 +248,7 @@ def paired_augmentation(cells: pd.DataFrame) -> Figure:
     """Accuracy with augmentation minus that without, by seed."""
     differences = pair(cells[cells.ema.isna()], "augmentation")
     differences["arm"] = arm_names(differences, ("model", "optimizer", "iterations"))
-    return dots_by_threshold(
+    return dots_by_clip(
         differences,
         "augmentation",
         100 * differences.difference,
@@ -257,7 +260,7 @@ def paired_augmentation(cells: pd.DataFrame) -> Figure:
 def pair(cells: pd.DataFrame, axis: str) -> pd.DataFrame:
     """Rows with a value on `axis`, each with the `difference` of its test accuracy to that of the
     cell which has none there and is else the same."""
-    same = ["model", "optimizer", "learning_rate", "threshold", "augmentation", "seed"]
+    same = ["model", "optimizer", "learning_rate", "clip", "threshold", "augmentation", "seed"]
     same = [a for a in (*same, "iterations", "ema") if a != axis]
     none = cells[axis].isna() if axis == "ema" else cells[axis] == "none"
     baseline = cells.loc[none, [*same, "test_accuracy"]]
@@ -266,23 +269,20 @@ def pair(cells: pd.DataFrame, axis: str) -> pd.DataFrame:
     return merged
 
 
-def dots_by_threshold(
+def dots_by_clip(
     cells: pd.DataFrame, x: str, values: pd.Series, label: str, zero: bool = False
 ) -> Figure:
-    """A panel an arm: for each `x` and λ a dot a seed and the mean with its 95% t-interval."""
+    """A panel an arm: for each `x` and clip a dot a seed and the mean with its 95% t-interval."""
     cells = cells.assign(value=values)
     if cells.value.isna().all():
         return empty("The study has no finished cells to compare here.")
-    palette = colours(cells.threshold.unique())
+    palette = colours(cells)
     figure, axes, arms = panels(cells.arm, sharey=True)
     for one, arm in zip(axes.flat, arms, strict=False):
         here = cells[cells.arm == arm]
         positions = {v: i for i, v in enumerate(sorted(here[x].unique()))}
-        for k, (threshold, name) in enumerate(
-            (t, threshold_name(t)) for t in sorted(cells.threshold.unique())
-        ):
-            shift = 0.25 * (k - (len(palette) - 1) / 2)
-            mine = here[here.threshold == threshold]
+        for k, (name, mine) in enumerate(by_clip(here, list(palette))):
+            shift = min(0.25, 0.8 / len(palette)) * (k - (len(palette) - 1) / 2)
             at = mine[x].map(positions) + shift
             one.plot(at, mine.value, "o", ms=3, mew=0, alpha=0.55, color=palette[name])
             label_once = name
@@ -321,8 +321,10 @@ def fit_to_points(axes: np.ndarray, values: pd.Series) -> None:
     axes.flat[0].set_ylim(low - margin, high + margin)
 
 
-def by_threshold(table: pd.DataFrame) -> Any:
-    return table.groupby("threshold", sort=True)
+def by_clip(table: pd.DataFrame, names: Iterable[str] = ()) -> Any:
+    """(name, rows) of each clip in the table, or of these clips, in order."""
+    clip = clip_names(table)
+    return [(name, table[clip == name]) for name in names or clip.cat.categories]
 
 
 def tidy(axes: np.ndarray, arms: Sequence[str]) -> None:

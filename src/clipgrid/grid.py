@@ -25,17 +25,56 @@ MODELS = (
 )
 OPTIMIZERS = ("momentum", "rmsprop")
 AUGMENTATIONS = ("none", "flip", "crop", "flip+crop")
+CLIPS = {  # kind: what is compared with its threshold
+    "norm": "the global L2 norm",
+    "l1norm": "the global L1 norm",
+    "maxnorm": "the largest value, to scale the whole gradient",
+    "value": "every single value",
+    "layer": "the L2 norm of each tensor",
+    "agc": "the L2 norm of each unit, over that of its weights",
+    "autoclip": "the global L2 norm; the threshold is a percentile of the run's own norms",
+    "zclip": "the z-score of the global L2 norm",
+}
+PRECISIONS = ("float32", "bfloat16")
+COMPILE = ("none", "default", "reduce-overhead")
 DEVICES = ("cpu", "cuda")
 DATASETS = ("digits", "fashion-mnist")
 SMALLEST_IMAGE = 8  # px, of every model here
 
-TRAINER_VERSION = 1
+TRAINER_VERSION = 2
 """Raise it when the trainer's numbers change: every trajectory is then trained anew."""
 
 
 def canonical(x: float) -> str:
     """One spelling for each number: 1, 1.0 and 1e0 are all `1`; infinity is `inf`."""
     return str(int(x)) if abs(x) < 1e16 and x == int(x) else repr(float(x))
+
+
+@dataclass(frozen=True, order=True)
+class Clip:
+    """A kind of clipping and its threshold. ValueError for one that can't be."""
+
+    kind: str
+    threshold: float
+
+    def __post_init__(self) -> None:
+        if self.kind not in CLIPS:
+            raise ValueError(f"{self.kind!r} is none of {', '.join(CLIPS)}")
+        if self.kind == "autoclip" and not 0 < self.threshold <= 100:
+            raise ValueError(
+                f"a percentile must be above 0 and at most 100, not {canonical(self.threshold)}"
+            )
+        if not self.threshold > 0:
+            raise ValueError(f"must be above 0, not {canonical(self.threshold)}")
+
+    @property
+    def name(self) -> str:
+        return f"{self.kind}{canonical(self.threshold)}"
+
+    @property
+    def observes(self) -> bool:
+        """Whether it never fires, and only records."""
+        return self.threshold == (100 if self.kind == "autoclip" else math.inf)
 
 
 @dataclass(frozen=True)
@@ -79,16 +118,29 @@ class Trajectory:
     model: str = _setting("architecture", MODELS)
     optimizer: str = _setting("momentum: SGD with momentum", OPTIMIZERS)
     learning_rate: float = _setting("learning rate, constant over the run")
-    threshold: float = _setting("clip the gradient's global L2 norm to this; inf: only record it")
+    threshold: float = _setting("of the clip; inf (autoclip: 100) only observes")
     augmentation: str = _setting("augmentation of the training images", AUGMENTATIONS)
     seed: int = _setting("seed of weights, batches, augmentation and dropout")
+    clip: str = _setting(
+        "; ".join(f"{kind}: {what}" for kind, what in CLIPS.items()), tuple(CLIPS), default="norm"
+    )
     width: float = _setting("multiplier of every layer's channels", default=1.0)
     batch_size: int = _setting("images a step", default=32)
+    accumulation_steps: int = _setting(
+        "parts in which a batch goes through the model; clipping sees their sum", default=1
+    )
     momentum: float = _setting("momentum, from 0 to below 1", default=0.9)
     weight_decay: float = _setting("L2 penalty, added after clipping", default=0.0)
     alpha: float = _setting("smoothing constant of RMSProp", default=0.99)
     eps: float = _setting("epsilon of RMSProp", default=1e-8)
+    ema_warmup: int = _setting(
+        "w of the decay min(d, (1+t)/(w+t)) of moving averages at step t; 1: none", default=10
+    )
     evaluate_every: int = _setting("steps between two looks at the validation set", default=100)
+    precision: str = _setting("of the forward pass, by autocast", PRECISIONS, default="float32")
+    compile: str = _setting(
+        "mode of torch.compile; reduce-overhead is CUDA graphs", COMPILE, default="none"
+    )
     device: str = _setting("where to train", DEVICES, default="cpu")
 
     def __post_init__(self) -> None:
@@ -96,10 +148,21 @@ class Trajectory:
             value, choices = getattr(self, f.name), f.metadata["choices"]
             if choices and value not in choices:
                 raise InputError(f"{f.name}: {value!r} is none of {', '.join(choices)}")
-        for name in ("learning_rate", "threshold", "width", "batch_size", "evaluate_every", "eps"):
-            value = getattr(self, name)
-            if not value > 0 or (math.isinf(value) and name != "threshold"):
-                raise InputError(f"{name}: must be above 0, not {value}")
+        try:
+            Clip(self.clip, self.threshold)
+        except ValueError as error:
+            raise InputError(f"threshold: {error}") from None
+        for name in ("learning_rate", "width", "eps"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise InputError(f"{name}: must be above 0, not {getattr(self, name)}")
+        for name in ("batch_size", "accumulation_steps", "ema_warmup", "evaluate_every"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name}: must be at least 1, not {getattr(self, name)}")
+        if self.batch_size % self.accumulation_steps:
+            raise InputError(
+                f"accumulation_steps: {self.accumulation_steps} doesn't divide the batch of"
+                f" {self.batch_size}"
+            )
         for name in ("momentum", "alpha"):
             if not 0 <= getattr(self, name) < 1:
                 raise InputError(f"{name}: must be from 0 to below 1, not {getattr(self, name)}")
@@ -111,8 +174,8 @@ class Trajectory:
     @property
     def arm(self) -> str:
         """The name without the seed: what runs that are compared over seeds have in common."""
-        rate, threshold = canonical(self.learning_rate), canonical(self.threshold)
-        return f"{self.model}_{self.optimizer}_lr{rate}_norm{threshold}_{self.augmentation}"
+        rate, clip = canonical(self.learning_rate), Clip(self.clip, self.threshold).name
+        return f"{self.model}_{self.optimizer}_lr{rate}_{clip}_{self.augmentation}"
 
     @property
     def name(self) -> str:
@@ -189,12 +252,13 @@ def select(study: "Study", selection: dict[str, list[Any]]) -> Iterable[Cell]:
         return [v for v in available if axis not in selection or v in selection[axis]]
 
     optimizers = study.optimizers.chosen
+    training = study.training.model_dump(exclude={"checkpoint_every"})
     for model, optimizer in itertools.product(
         values("models", study.models), values("optimizers", optimizers)
     ):
         settings = optimizers[optimizer].model_dump()
         learning_rates = settings.pop("learning_rates")
-        for learning_rate, threshold, augmentation, seed in itertools.product(
+        for learning_rate, clip, augmentation, seed in itertools.product(
             values("learning_rates", learning_rates),
             values("clips", study.clips),
             values("augmentations", study.augmentations),
@@ -204,13 +268,12 @@ def select(study: "Study", selection: dict[str, list[Any]]) -> Iterable[Cell]:
                 model=model,
                 optimizer=optimizer,
                 learning_rate=learning_rate,
-                threshold=threshold,
+                clip=clip.kind,
+                threshold=clip.threshold,
                 augmentation=augmentation,
                 seed=seed,
                 width=study.models[model].width,
-                batch_size=study.training.batch_size,
-                evaluate_every=study.training.evaluate_every,
-                device=study.training.device,
+                **training,
                 **settings,
             )
             for iterations, ema in itertools.product(

@@ -24,6 +24,11 @@ def build(name: str, channels: int, size: int, classes: int, width: float = 1.0)
     raise ValueError(f"unknown model {name!r}")
 
 
+def classifier(model: nn.Module) -> nn.Linear:
+    """The layer that makes the logits: the last linear one."""
+    return [module for module in model.modules() if isinstance(module, nn.Linear)][-1]
+
+
 def scaled(width: float) -> Callable[[int], int]:
     """Channel counts times `width`, rounded."""
     return lambda channels: round(channels * width)

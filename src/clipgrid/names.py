@@ -1,8 +1,8 @@
-"""How models, optimizers, thresholds and augmentations are spelled in tables and figures."""
+"""How models, optimizers, clips and augmentations are spelled in tables and figures."""
 
-import math
+import pandas as pd
 
-from clipgrid.grid import canonical
+from clipgrid.grid import CLIPS, Clip, canonical
 
 OPTIMIZERS = {"momentum": "momentum", "rmsprop": "RMSProp"}
 AUGMENTATIONS = {
@@ -10,6 +10,16 @@ AUGMENTATIONS = {
     "flip": "flip",
     "crop": "crop",
     "flip+crop": "flip and crop",
+}
+_KINDS = {
+    "norm": "λ = {}",
+    "l1norm": "L1 norm, λ = {}",
+    "maxnorm": "max norm, λ = {}",
+    "value": "by value, λ = {}",
+    "layer": "by layer, λ = {}",
+    "agc": "AGC, λ = {}",
+    "autoclip": "AutoClip, p = {}",
+    "zclip": "ZClip, z = {}",
 }
 _FAMILIES = {"alexnet": "AlexNet", "vgg": "VGG-", "resnet": "ResNet-"}
 
@@ -20,5 +30,25 @@ def model_name(model: str) -> str:
     return _FAMILIES[family] + model.removeprefix(family).replace("_bn", " (BN)")
 
 
-def threshold_name(threshold: float) -> str:
-    return "no clipping" if math.isinf(threshold) else f"λ = {canonical(threshold)}"
+def clip_name(clip: Clip) -> str:
+    if clip.observes:
+        return "no clipping" if clip.kind == "norm" else f"no clipping ({clip.kind})"
+    return _KINDS[clip.kind].format(canonical(clip.threshold))
+
+
+def clips_in(table: pd.DataFrame) -> list[Clip]:
+    """The clips among the rows of a table, by kind and then by threshold."""
+    pairs = table[["clip", "threshold"]].drop_duplicates().itertuples(index=False)
+    kinds = list(CLIPS)
+    return sorted((Clip(*pair) for pair in pairs), key=lambda c: (kinds.index(c.kind), c.threshold))
+
+
+def clip_names(table: pd.DataFrame) -> pd.Series:
+    """The name of each row's clip, as a category: ordered as `clips_in` has them."""
+    clips = clips_in(table)
+    names = pd.MultiIndex.from_frame(table[["clip", "threshold"]]).map(
+        {(c.kind, c.threshold): clip_name(c) for c in clips}
+    )
+    return pd.Series(
+        pd.Categorical(names, [clip_name(c) for c in clips], ordered=True), index=table.index
+    )

@@ -1,7 +1,6 @@
 """The report's start page: what was asked, what was found, how to read it, what was trained."""
 
 import json
-import math
 from pathlib import Path
 
 import pandas as pd
@@ -9,7 +8,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from clipgrid import study
 from clipgrid.grid import canonical
-from clipgrid.names import OPTIMIZERS, model_name, threshold_name
+from clipgrid.names import OPTIMIZERS, clip_name, clip_names, clips_in, model_name
 from clipgrid.statistics import paired, t_interval
 from clipgrid.study import Study
 from clipgrid.tables import in_order, plus_minus
@@ -28,7 +27,7 @@ def start_page(path: Path, template: Path) -> str:
         settings=study.settings(s),
         data=json.loads((results / "data.json").read_text()),
         trained=json.loads((results / "trained.json").read_text()),
-        thresholds=[threshold_name(t) for t in s.clips],
+        clips=[clip_name(c) for c in clips_in(cells)],
         arms=arms(cells, s),
         outcomes=outcomes(cells),
         seeds=len(s.seeds),
@@ -37,18 +36,21 @@ def start_page(path: Path, template: Path) -> str:
 
 
 def arms(cells: pd.DataFrame, s: Study) -> list[dict]:
-    """Accuracy (%) by λ for each model, optimizer, learning rate and T, of raw weights and
-    original images, and the paired difference of the smallest λ to no clipping."""
+    """Accuracy (%) by clip for each model, optimizer, learning rate and T, of raw weights and
+    original images, and the paired difference of the global norm's smallest λ to no clipping."""
+    clips = clips_in(cells)
+    by_norm = [c for c in clips if c.kind == "norm" and not c.observes]
+    cells = cells.assign(clip=clip_names(cells).astype(str))
     cells = cells[cells.ema.isna() & (cells.augmentation == "none")]
     rows = []
     axes = ["model", "optimizer", "learning_rate", "iterations"]
     varies = any(len(o.learning_rates) > 1 for o in s.optimizers.chosen.values())
     for (model, optimizer, rate, iterations), group in in_order(cells).groupby(axes, sort=False):
-        by_seed = 100 * group.pivot(index="seed", columns="threshold", values="test_accuracy")
-        smallest = min(by_seed.columns)
+        by_seed = 100 * group.pivot(index="seed", columns="clip", values="test_accuracy")
+        smallest = next((clip_name(c) for c in by_norm if clip_name(c) in by_seed), None)
         difference = (
-            plus_minus(paired(by_seed[smallest], by_seed[math.inf]), 1, sign="+")
-            if math.inf in by_seed and len(by_seed.columns) > 1
+            plus_minus(paired(by_seed[smallest], by_seed["no clipping"]), 1, sign="+")
+            if smallest and "no clipping" in by_seed
             else "-"
         )
         rows.append(
@@ -57,8 +59,8 @@ def arms(cells: pd.DataFrame, s: Study) -> list[dict]:
                 + (f", η = {canonical(rate)}" if varies else ""),
                 "iterations": iterations,
                 "accuracies": [
-                    unbroken(plus_minus(t_interval(by_seed[t]), 1)) if t in by_seed else "-"
-                    for t in s.clips
+                    unbroken(plus_minus(t_interval(by_seed[name]), 1)) if name in by_seed else "-"
+                    for name in map(clip_name, clips)
                 ],
                 "difference": unbroken(difference),
             }
@@ -71,16 +73,17 @@ def unbroken(text: str) -> str:
 
 
 def outcomes(cells: pd.DataFrame) -> list[dict]:
-    """By λ: share of steps clipped, and the runs that had collapsed or diverged at their end."""
+    """By clip: share of steps clipped, and the runs that had collapsed or diverged at their end."""
     raw = cells[cells.ema.isna()].sort_values("iterations")
     last = raw.groupby("trajectory").last()
     rows = []
-    for threshold, runs in last.groupby("threshold"):
+    for clip in clips_in(last):
+        runs = last[(last["clip"] == clip.kind) & (last.threshold == clip.threshold)]
         percent = 100 * runs.clip_fraction
         rows.append(
             {
-                "threshold": threshold_name(threshold),
-                "clips": threshold < math.inf,
+                "clip": clip_name(clip),
+                "fires": not clip.observes,
                 "percent": f"{100 * runs.steps_clipped.sum() / runs.steps.sum():.1f}",
                 "least": f"{percent.min():.1f}",
                 "most": f"{percent.max():.1f}",

@@ -20,12 +20,14 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainSerializer,
+    PlainValidator,
     TypeAdapter,
     ValidationError,
+    WithJsonSchema,
 )
 
 from clipgrid import InputError, grid
-from clipgrid.grid import AXES, canonical, select, width_fault
+from clipgrid.grid import AXES, CLIPS, Clip, canonical, select, width_fault
 from clipgrid.names import OPTIMIZERS, model_name
 
 ModelName = Literal[*grid.MODELS]  # type: ignore[valid-type]
@@ -76,10 +78,28 @@ def decay_or_none(value: Any) -> Any:
     return None if value in (None, "none") else number(value)
 
 
+def clip(value: Any) -> Clip:
+    """A number is the threshold of the global L2 norm; `agc0.01` names a kind and its threshold."""
+    value = number(value)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return Clip("norm", float(value))
+    if isinstance(value, Clip):
+        return value
+    match = re.fullmatch(f"({'|'.join(CLIPS)})({NUMBER})", str(value), re.IGNORECASE)
+    if not match:
+        raise ValueError(
+            f"{value!r} is no clip: a number is the threshold of the global L2 norm; other kinds"
+            f" stand before theirs, as in agc0.01. Kinds: {', '.join(CLIPS)}"
+        )
+    return Clip(match[1].lower(), number(match[2]))
+
+
 def spelled(value: Any) -> str:
     """A value as one would write it in the config."""
     if value is None:
         return "none"
+    if isinstance(value, Clip):
+        return canonical(value.threshold) if value.kind == "norm" else value.name
     return canonical(value) if isinstance(value, int | float) else str(value)
 
 
@@ -98,11 +118,21 @@ Whole = (BeforeValidator(whole), BeforeValidator(not_bool), OrText(NUMBER))
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False), *Number]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False), *Number]
 Share = Annotated[float, Field(ge=0, lt=1), *Number]
-Threshold = Annotated[
-    float,
-    Field(gt=0),
-    *Number,
-    PlainSerializer(lambda x: "inf" if math.isinf(x) else x, when_used="json"),
+ClipAxis = Annotated[
+    Clip,
+    PlainValidator(clip),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "number", "exclusiveMinimum": 0},
+                {"type": "string", "pattern": f"^({'|'.join(CLIPS)})?({NUMBER})$"},
+            ]
+        }
+    ),
+    PlainSerializer(
+        lambda c: float(c.threshold) if c.kind == "norm" and c.threshold < math.inf else spelled(c),
+        when_used="json",
+    ),
 ]
 Iterations = Annotated[int, Field(ge=1, le=10**9), *Whole]
 Decay = Annotated[
@@ -186,8 +216,18 @@ class Training(Settings):
 
     batch_size: Annotated[int, Field(ge=2), *Whole] = 32
     """Images a step."""
+    accumulation_steps: Annotated[int, Field(ge=1), *Whole] = 1
+    """Parts in which a batch goes through the model; clipping sees the sum of their gradients."""
+    ema_warmup: Annotated[int, Field(ge=1), *Whole] = 10
+    """Averages have the decay min(d, (1+t)/(ema_warmup+t)) at step t; 1 is no warm-up."""
     evaluate_every: Iterations = 100
     """Steps between two looks at the validation set (the learning curves)."""
+    checkpoint_every: Positive = 60.0
+    """Seconds of training after which a run is saved, to go on from there if it is killed."""
+    precision: Literal[*grid.PRECISIONS] = "float32"  # type: ignore[valid-type]
+    """Of the forward pass, by autocast; weights, gradients and clipping stay float32."""
+    compile: Literal[*grid.COMPILE] = "none"  # type: ignore[valid-type]
+    """Mode of torch.compile; reduce-overhead is CUDA graphs."""
     device: Literal[*grid.DEVICES] = "cpu"  # type: ignore[valid-type]
     """Where to train."""
 
@@ -201,8 +241,8 @@ class Selection(Settings):
     """Optimizers."""
     learning_rates: Axis[Positive] | None = None
     """Learning rates."""
-    clips: Axis[Threshold] | None = None
-    """Thresholds of the global norm."""
+    clips: Axis[ClipAxis] | None = None
+    """Clips."""
     iterations: Axis[Iterations] | None = None
     """T's."""
     ema: Axis[Decay] | None = None
@@ -241,8 +281,9 @@ class Study(Settings):
     """Axis: architectures."""
     optimizers: Annotated[Optimizers, AfterValidator(at_least_one)]
     """Axis: optimizers, with their learning rates."""
-    clips: Axis[Threshold]
-    """Axis: thresholds of the global norm of the gradient; inf is no clipping."""
+    clips: Axis[ClipAxis]
+    """Axis: thresholds of the gradient's global L2 norm (inf is no clipping), or other kinds, each
+    before its threshold, as in agc0.01."""
     iterations: Axis[Iterations]
     """Axis: T, the iterations after which the weights are looked at."""
     ema: Axis[Decay]
@@ -405,6 +446,14 @@ def cross_faults(config: Any) -> list[tuple[str, str]]:
         if fault := width_fault(name, width):
             faults.append((f"models.{name}.width", fault))
 
+    training = sound(dict[str, Any], config, "training") or {}
+    batch_size = sound(int, training, "batch_size") or Training().batch_size
+    parts = sound(Annotated[int, Field(ge=1)], training, "accumulation_steps") or 1
+    if batch_size % parts:
+        faults.append(
+            ("training.accumulation_steps", f"{parts} doesn't divide the batch of {batch_size}")
+        )
+
     optimizers = sound(dict[str, Any], config, "optimizers") or {}
     rates = [sound(list[Positive], o, "learning_rates") for o in optimizers.values()]
     grid = {axis: sound(list[kind], config, axis) for axis, kind in AXIS_TYPES.items()}  # type: ignore[valid-type]
@@ -437,7 +486,7 @@ AXIS_TYPES: dict[str, Any] = {
     "models": ModelName,
     "optimizers": OptimizerName,
     "learning_rates": Positive,
-    "clips": Threshold,
+    "clips": ClipAxis,
     "iterations": Iterations,
     "ema": Decay,
     "augmentations": Augmentation,

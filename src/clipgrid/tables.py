@@ -8,11 +8,14 @@ from pathlib import Path
 import pandas as pd
 
 from clipgrid.grid import canonical
-from clipgrid.names import AUGMENTATIONS, OPTIMIZERS, model_name, threshold_name
+from clipgrid.names import AUGMENTATIONS, OPTIMIZERS, clip_names, model_name
 from clipgrid.statistics import Interval, t_interval
 from clipgrid.study import Experiment
 
-ARM = ["model", "optimizer", "learning_rate", "augmentation", "ema", "iterations", "threshold"]
+ARM = [
+    *("model", "optimizer", "learning_rate", "augmentation", "ema", "iterations"),
+    *("clip", "threshold"),
+]
 
 HTML = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>{title}</title>
@@ -67,7 +70,7 @@ def in_order(cells: pd.DataFrame) -> pd.DataFrame:
     """Models, optimizers and augmentations as the study names them, then by T, EMA and λ."""
     ranks = {
         axis: cells[axis].map({v: i for i, v in enumerate(cells[axis].unique())})
-        for axis in ("model", "optimizer", "augmentation")
+        for axis in ("model", "optimizer", "augmentation", "clip")
     }
     order = cells.assign(**ranks).fillna({"ema": 0.0}).sort_values(ARM, kind="stable").index
     return cells.loc[order]
@@ -80,7 +83,8 @@ def stated(section: str, arm: dict) -> dict:
     ema = "none" if pd.isna(arm["ema"]) else "any"
     for row in document[document.section == section].itertuples():
         if (
-            arm["model"].startswith(row.family)
+            arm["clip"] == "norm"
+            and arm["model"].startswith(row.family)
             and (pd.isna(row.iterations) or row.iterations == arm["iterations"])
             and (pd.isna(row.threshold) or row.threshold == arm["threshold"])
             and row.ema == ema
@@ -100,7 +104,7 @@ def display(table: pd.DataFrame) -> pd.DataFrame:
         "Images": table.augmentation.map(AUGMENTATIONS),
         "Average": table.ema.map(lambda e: "raw" if pd.isna(e) else f"EMA {canonical(e)}"),
         "T": table.iterations.map(str),
-        "Threshold": table.threshold.map(threshold_name),
+        "Clipping": clip_names(table).astype(str),
         "Document: accuracy (%)": table.document_accuracy,
         "Document: loss": table.document_loss,
         "Test accuracy (%)": [

@@ -9,6 +9,8 @@ import json
 import math
 import os
 import platform
+import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -17,56 +19,71 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from clipgrid import InputError, models
-from clipgrid.augment import augment
-from clipgrid.clipping import clip_by_global_norm
+from clipgrid import InputError, clipping, models
+from clipgrid.augment import augment, to_device
 from clipgrid.data import Dataset
 from clipgrid.grid import Cell, Readout, Trajectory, digest
 
 CURVE_IMAGES = 512  # validation images looked at during the run; all of them are at each T
 
 
-def train(trajectory: Trajectory, readouts: list[Readout], data: Path, out: Path, store: Path):
+def train(
+    trajectory: Trajectory,
+    readouts: list[Readout],
+    data: Path,
+    out: Path,
+    store: Path,
+    checkpoint_every: float = 60.0,
+) -> None:
     """Train `trajectory` through the T's of `readouts` and write what was measured below `out`:
     a JSON a readout, `history.csv` (a row a step) and `run.json` (who trained which steps).
 
     The states at each T go to, and come from, `store`: a step found there isn't trained again.
+    On the way a checkpoint is kept there, every `checkpoint_every` seconds and on a signal (see
+    `Checkpoints`), from which the next call goes on; the end removes it.
     """
     torch.set_num_threads(1)  # the number of threads changes bits, and jobs run side by side
     torch.use_deterministic_algorithms(True)
     torch.backends.cudnn.benchmark = False
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
+    if not checkpoint_every > 0:
+        raise InputError(f"checkpoint_every: must be above 0 seconds, not {checkpoint_every}")
     if trajectory.device == "cuda" and not torch.cuda.is_available():
         raise InputError("device: torch finds no CUDA device here")
+    if trajectory.compile != "none" and not shutil.which("c++"):
+        raise InputError("compile: torch.compile needs a C++ compiler, and finds no c++ here")
     dataset = Dataset.load(data)
     spec = trajectory.spec(dataset.checksum)
     states = StateStore(store / digest(spec), spec)
     run = Run(trajectory, dataset, decays={r.ema for r in readouts if r.ema is not None})
     out.mkdir(parents=True, exist_ok=True)
     measuring = 0.0
-    for iterations in sorted({readout.iterations for readout in readouts}):
-        if state := states.newest(run.step + 1, iterations, run.decays):
-            run.load_state_dict(state)
-        if run.step < iterations:
-            run.advance(iterations)
-            states.save(run.state_dict())
-        now = time.perf_counter()
-        for readout in (r for r in readouts if r.iterations == iterations):
-            result = {
-                "cell": Cell(trajectory, readout).name,
-                **spec,
-                "iterations": iterations,
-                "ema": readout.ema,
-                **run.measure(readout.ema),
-                "torch": torch.__version__,
-            }
-            write(out / f"{readout.name}.json", json.dumps(result, indent=1))
-        measuring += time.perf_counter() - now
+    with Checkpoints(states, checkpoint_every) as checkpoints:
+        for iterations in sorted({readout.iterations for readout in readouts}):
+            if state := states.newest(run.step + 1, iterations, run.decays):
+                run.load_state_dict(state)
+            if run.step < iterations:
+                run.advance(iterations, checkpoints)
+                states.save(run.state_dict())
+            now = time.perf_counter()
+            for readout in (r for r in readouts if r.iterations == iterations):
+                result = {
+                    "cell": Cell(trajectory, readout).name,
+                    **spec,
+                    "iterations": iterations,
+                    "ema": readout.ema,
+                    **run.measure(readout.ema),
+                    "torch": torch.__version__,
+                }
+                write(out / f"{readout.name}.json", json.dumps(result, indent=1))
+            measuring += time.perf_counter() - now
     write(out / "history.csv", run.history.to_csv(trajectory.learning_rate))
     record = {"name": trajectory.name, "sessions": run.sessions, "readout_seconds": measuring}
     write(out / "run.json", json.dumps(record, indent=1))
+    states.remove_checkpoints()
 
 
 def derive(seed: int, purpose: str, step: int) -> int:
@@ -111,23 +128,25 @@ class Batches:
 
 @dataclass
 class History:
-    """Telemetry: row t of `steps` [T, 3] is (loss, norm, coefficient) of step t; a row of
-    `validation` [K, 3] is (step, loss, accuracy) after that many steps. All float64."""
+    """Telemetry: row t of `steps` [T, 6] is the loss of step t and what clipping tells of it (see
+    clipping.Telemetry); a row of `validation` [K, 3] is (step, loss, accuracy) after that many
+    steps. All float64."""
 
-    steps: Tensor = field(default_factory=lambda: torch.empty(0, 3, dtype=torch.float64))
+    steps: Tensor = field(default_factory=lambda: torch.empty(0, 6, dtype=torch.float64))
     validation: Tensor = field(default_factory=lambda: torch.empty(0, 3, dtype=torch.float64))
 
     def to_csv(self, learning_rate: float) -> str:
         looks = {int(step): (loss, accuracy) for step, loss, accuracy in self.validation.tolist()}
         lines = [
-            "step,loss,norm,coefficient,clipped,finite,learning_rate,"
+            "step,loss,norm,observed,limit,coefficient,share,clipped,finite,learning_rate,"
             "validation_loss,validation_accuracy"
         ]
-        for step, (loss, norm, coefficient) in enumerate(self.steps.tolist(), start=1):
+        for step, row in enumerate(self.steps.tolist(), start=1):
+            loss, norm, *_, share = row
             finite = math.isfinite(loss) and math.isfinite(norm)
             look = "{!r},{!r}".format(*looks[step]) if step in looks else ","
             lines.append(
-                f"{step},{loss!r},{norm!r},{coefficient!r},{int(coefficient < 1)},{int(finite)},"
+                f"{step},{','.join(map(repr, row))},{int(share > 0)},{int(finite)},"
                 f"{learning_rate!r},{look}"
             )
         return "\n".join(lines) + "\n"
@@ -149,7 +168,14 @@ class Run:
             trajectory.width,
         )
         self.model.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.forward = (
+            self.model
+            if trajectory.compile == "none"
+            else torch.compile(self.model, mode=trajectory.compile)
+        )
         self.optimizer = make_optimizer(trajectory, self.model)
+        self.classifier = set(models.classifier(self.model).parameters())
+        self.clip_state: dict[str, Tensor] = {}  # of the kinds that look back
         self.batches = Batches(trajectory.seed, len(dataset.train), trajectory.batch_size)
         self.images = dataset.images.to(self.device)
         self.labels = dataset.labels.to(self.device)
@@ -175,65 +201,105 @@ class Run:
     def decays(self) -> set[float]:
         return set(self.averages)
 
-    def advance(self, goal: int) -> None:
+    def advance(self, goal: int, checkpoints: "Checkpoints | None" = None) -> None:
         """Train to step `goal`, or to the step whose loss or gradient isn't finite."""
-        started, first = time.perf_counter(), self.step
-        evaluating = 0.0
+        if self.diverged_at is None:
+            session: dict = {
+                "from": self.step,
+                "training_seconds": 0.0,
+                "evaluation_seconds": 0.0,
+                **provenance(self.device),
+            }
+            self.sessions = [*self.sessions, session]
         every = self.trajectory.evaluate_every
         while self.step < goal and self.diverged_at is None:
-            rows = []
-            for _ in range(self.step, min(goal, (self.step // every + 1) * every)):
+            started, due = time.perf_counter(), False
+            rows: list[Tensor] = []
+            while not (rows and (self.step == goal or self.step % every == 0 or due)):
                 rows.append(self.train_step())
+                due = checkpoints is not None and checkpoints.due()
             # Telemetry is fetched here and not in the step, which never waits for the device.
-            chunk = torch.stack(rows).cpu()
-            finite = chunk.isfinite().all(1)
-            if not finite.all():
-                # What came after the first non-finite gradient is thrown away, with the weights.
-                bad = int(finite.int().argmin())
-                self.diverged_at = self.step - len(chunk) + bad + 1
-                chunk = chunk[: bad + 1]
-            self.history.steps = torch.cat([self.history.steps, chunk])
+            self.record(torch.stack(rows).cpu())
+            session["to"] = len(self.history.steps)
+            session["training_seconds"] += time.perf_counter() - started
             if self.diverged_at is None and self.step % every == 0:
                 now = time.perf_counter()
                 loss, accuracy = self.evaluate(self.dataset.validation[:CURVE_IMAGES])
                 look = torch.tensor([[self.step, loss, accuracy]], dtype=torch.float64)
                 self.history.validation = torch.cat([self.history.validation, look])
-                evaluating += time.perf_counter() - now
-            self.report(goal, started, first)
-        trained = len(self.history.steps) - first
-        if trained > 0:
-            self.sessions.append(
-                {
-                    "from": first,
-                    "to": first + trained,
-                    "training_seconds": time.perf_counter() - started - evaluating,
-                    "evaluation_seconds": evaluating,
-                    **provenance(self.device),
-                }
-            )
+                session["evaluation_seconds"] += time.perf_counter() - now
+            self.report(goal, len(rows) / (time.perf_counter() - started))
+            if checkpoints and due and self.step < goal and self.diverged_at is None:
+                checkpoints.save(self.state_dict())
         self.step = goal
 
+    def record(self, rows: Tensor) -> None:
+        """Append the telemetry of the latest steps to the history, up to the first step whose
+        loss or gradient wasn't finite: with it the run has diverged, and what came of that step
+        and those after it is thrown away, with the weights."""
+        finite = rows[:, :2].isfinite().all(1)
+        if not finite.all():
+            bad = int(finite.int().argmin())
+            self.diverged_at = self.step - len(rows) + bad + 1
+            rows = rows[: bad + 1]
+        self.history.steps = torch.cat([self.history.steps, rows])
+
     def train_step(self) -> Tensor:
-        """One iteration. Its (loss, norm, coefficient), float64 [3], on the device."""
+        """One iteration. Its (loss, *clipping.Telemetry), float64 [6], on the device."""
         t, seed = self.step, self.trajectory.seed
-        index = self.dataset.train[self.batches[t]].to(self.device)
+        index = to_device(self.dataset.train[self.batches[t]], self.device)
         images = augment(
             self.images[index], self.trajectory.augmentation, generator(seed, "augmentation", t)
         )
+        images, labels = self.normalize(images), self.labels[index]
         seed_dropout(derive(seed, "dropout", t), self.device)
         self.model.train()
-        loss = nn.functional.cross_entropy(self.model(self.normalize(images)), self.labels[index])
-        loss.backward()
-        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
-        norm, coefficient = clip_by_global_norm(gradients, self.trajectory.threshold)
+        parts = self.trajectory.accumulation_steps
+        loss = torch.zeros((), dtype=torch.float64, device=self.device)
+        for some_images, some_labels in zip(images.chunk(parts), labels.chunk(parts), strict=True):
+            with self.autocast():
+                logits = self.forward(some_images)
+            part = nn.functional.cross_entropy(logits.float(), some_labels) / parts
+            part.backward()
+            loss += part.detach()
+        clip = self.clip()
         self.optimizer.step()
         self.optimizer.zero_grad()
         for decay, average in self.averages.items():
             # Warm-up: a plain decay of 0.999 would still hold 37% of the initial weights at T=1000.
-            decay = min(decay, (1 + t) / (10 + t))
-            torch._foreach_lerp_(list(average.values()), list(self.weights.values()), 1 - decay)
+            decay = min(decay, (1 + t) / (self.trajectory.ema_warmup + t))
+            update = get_ema_multi_avg_fn(decay)
+            update(list(average.values()), list(self.weights.values()), None)
         self.step = t + 1
-        return torch.stack([loss.detach().double(), norm, coefficient])
+        return torch.stack([loss, *clip])
+
+    def clip(self) -> clipping.Telemetry:
+        """Clip the gradient of the whole batch, before the optimizer adds weight decay to it."""
+        parameters = [p for p in self.model.parameters() if p.grad is not None]
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        threshold = self.trajectory.threshold
+        match self.trajectory.clip:
+            case "l1norm":
+                return clipping.clip_by_global_norm(gradients, threshold, p=1)
+            case "maxnorm":
+                return clipping.clip_by_global_norm(gradients, threshold, p=math.inf)
+            case "value":
+                return clipping.clip_by_value(gradients, threshold)
+            case "layer":
+                return clipping.clip_by_layer_norm(gradients, threshold)
+            case "agc":
+                weights = [None if p in self.classifier else p.detach() for p in parameters]
+                return clipping.clip_adaptively(gradients, weights, threshold)
+            case "autoclip":
+                return clipping.clip_by_percentile(gradients, threshold, self.clip_state)
+            case "zclip":
+                return clipping.clip_by_z_score(gradients, threshold, self.clip_state)
+        return clipping.clip_by_global_norm(gradients, threshold)
+
+    def autocast(self) -> torch.autocast:
+        """The forward pass in the precision asked for; the loss and all else are float32."""
+        reduced = self.trajectory.precision != "float32"
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=reduced)
 
     def normalize(self, images: Tensor) -> Tensor:
         """uint8 [N, C, H, W] → float32, channels last, by the training set's mean and std."""
@@ -259,8 +325,8 @@ class Run:
 
     def measure(self, decay: float | None) -> dict:
         """What a cell reports of the present state. Values of a diverged run are None."""
-        _, norms, coefficients = self.history.steps.T
-        clipped = int((coefficients < 1).sum())
+        norms, share = self.history.steps[:, 1], self.history.steps[:, -1]
+        clipped = int((share > 0).sum())
         splits = {
             "train": self.dataset.train[: len(self.dataset.validation)],
             "validation": self.dataset.validation,
@@ -289,10 +355,9 @@ class Run:
             result["weights_sha256"] = sha256_of(weights)
         return result
 
-    def report(self, goal: int, started: float, first: int) -> None:
+    def report(self, goal: int, speed: float) -> None:
         """Progress: one line that moves on a terminal, lines in a log."""
-        loss, norm, _ = self.history.steps[-1].tolist()
-        speed = (self.step - first) / (time.perf_counter() - started)
+        loss, norm = self.history.steps[-1, :2].tolist()
         line = f"step {self.step}/{goal}  loss {loss:.4f}  norm {norm:.3g}  {speed:.0f} steps/s"
         if self.diverged_at:
             line = f"diverged at step {self.diverged_at}: loss {loss}, norm {norm}"
@@ -304,26 +369,37 @@ class Run:
             print(line, file=sys.stderr, flush=True)
 
     def state_dict(self) -> dict:
-        """All that decides the steps to come, and the record of those done."""
+        """All that decides the steps to come, and the record of those done. Of a diverged run,
+        which has none to come, the record alone: its weights are of no use."""
+        weights = (
+            {}
+            if self.diverged_at
+            else {
+                "model": self.model.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "clip": self.clip_state,
+            }
+        )
         return {
             "step": self.step,
             "diverged_at": self.diverged_at,
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "averages": self.averages,
+            **weights,
+            "averages": dict.fromkeys(self.averages) if self.diverged_at else self.averages,
             "history": vars(self.history),
             "sessions": self.sessions,
         }
 
     def load_state_dict(self, state: dict) -> None:
         self.step, self.diverged_at = state["step"], state["diverged_at"]
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        for decay, average in self.averages.items():
-            for name, tensor in average.items():
-                tensor.copy_(state["averages"][decay][name])
         self.history = History(**state["history"])
         self.sessions = state["sessions"]
+        if self.diverged_at is None:
+            self.model.load_state_dict(state["model"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.clip_state = {k: v.to(self.device) for k, v in state["clip"].items()}
+            for decay, average in self.averages.items():
+                for name, tensor in average.items():
+                    tensor.copy_(state["averages"][decay][name])
 
 
 def make_optimizer(trajectory: Trajectory, model: nn.Module) -> torch.optim.Optimizer:
@@ -348,34 +424,97 @@ def make_optimizer(trajectory: Trajectory, model: nn.Module) -> torch.optim.Opti
 
 
 class StateStore:
-    """The states of one trajectory, a file a step, stamped with its spec.
+    """The states of one trajectory, a file a step, stamped with its spec: `00000500.pt` is the
+    one at T=500, which stays; `checkpoint-00000730.pt` was made on the way to the next T.
 
-    Files are written aside and renamed. One that can't be read is passed over, with a warning:
-    the steps that it held are trained again.
+    Files are written aside and renamed. One that can't be read is passed over, and one that can't
+    be written is done without, with a warning: the steps that it held are trained again.
     """
 
     def __init__(self, folder: Path, spec: dict) -> None:
         self.folder, self.spec = folder, spec
+        folder.mkdir(parents=True, exist_ok=True)
 
     def newest(self, first: int, last: int, decays: set[float]) -> dict | None:
         """The latest state in steps `first` to `last` that holds the averages of `decays`."""
-        found = {int(p.stem): p for p in self.folder.glob("*.pt") if p.stem.isdigit()}
-        for step in sorted((s for s in found if first <= s <= last), reverse=True):
+        steps = {p: p.stem.removeprefix("checkpoint-") for p in self.folder.glob("*.pt")}
+        found = {p: int(step) for p, step in steps.items() if step.isdigit()}
+        # A checkpoint at `last` is none: its steps would be done, and its T's state not kept.
+        found = {p: n for p, n in found.items() if first <= n < last + (p.stem == steps[p])}
+        for path in sorted(found, key=lambda p: found[p], reverse=True):
             try:
-                state = torch.load(found[step], weights_only=True)
+                state = torch.load(path, weights_only=True)
                 if state["spec"] == self.spec and decays <= set(state["averages"]):
                     return state
             except Exception as error:  # a torn or foreign file fails in many ways
-                reason = str(error).partition("\n")[0]
-                print(f"passing over {found[step]}, not a state: {reason}", file=sys.stderr)
+                warn(f"passing over {path}, not a state", error)
         return None
 
-    def save(self, state: dict) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / f"{state['step']:08d}.pt"
+    def save(self, state: dict, prefix: str = "") -> None:
+        path = self.folder / f"{prefix}{state['step']:08d}.pt"
         aside = path.with_suffix(f".{os.getpid()}.tmp")
-        torch.save({"spec": self.spec, **state}, aside)
-        aside.replace(path)
+        try:
+            torch.save({"spec": self.spec, **state}, aside)
+            aside.replace(path)
+        except (OSError, RuntimeError) as error:  # torch says RuntimeError where the disk is full
+            aside.unlink(missing_ok=True)
+            warn(f"{path} can't be written", error)
+
+    def save_checkpoint(self, state: dict) -> None:
+        older = list(self.folder.glob("checkpoint-*.pt"))
+        self.save(state, "checkpoint-")
+        newest = self.folder / f"checkpoint-{state['step']:08d}.pt"
+        if newest.exists():
+            for path in set(older) - {newest}:
+                path.unlink(missing_ok=True)
+
+    def remove_checkpoints(self) -> None:
+        """And what a killed process left half written."""
+        for path in [*self.folder.glob("checkpoint-*"), *self.folder.glob("*.tmp")]:
+            path.unlink(missing_ok=True)
+
+
+class Checkpoints:
+    """When to save a run under way: every so many seconds, and when a signal asks to stop.
+
+    As a context it catches the signals: SIGTERM and SIGUSR1, by which schedulers announce a time
+    limit or a preemption, and Ctrl-C. The step under way is finished and saved, and the process
+    ends with exit code 128 + the signal's number, so that whoever started it can start it again.
+    """
+
+    SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+
+    def __init__(self, states: StateStore, seconds: float) -> None:
+        self.states, self.seconds = states, seconds
+        self.caught: int | None = None
+        self.last = time.monotonic()
+
+    def __enter__(self) -> "Checkpoints":
+        self.handlers = {s: signal.signal(s, self.catch) for s in self.SIGNALS}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self.handlers.items():
+            signal.signal(number, handler)
+
+    def catch(self, number: int, _: object) -> None:
+        self.caught = number
+
+    def due(self) -> bool:
+        return self.caught is not None or time.monotonic() - self.last >= self.seconds
+
+    def save(self, state: dict) -> None:
+        self.states.save_checkpoint(state)
+        self.last = time.monotonic()
+        if self.caught is not None:
+            name = signal.Signals(self.caught).name
+            print(f"stopped by {name}; step {state['step']} is saved", file=sys.stderr)
+            raise SystemExit(128 + self.caught)
+
+
+def warn(what: str, error: Exception) -> None:
+    reason = str(error).partition("\n")[0]
+    print(f"clipgrid: warning: {what}: {reason}", file=sys.stderr)
 
 
 def sha256_of(tensors: dict[str, Tensor]) -> str:

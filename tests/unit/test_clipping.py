@@ -1,182 +1,521 @@
-"""Clipping against torch's own, and what must hold of it for any gradient."""
+"""Clipping: every kind against other implementations, and what must hold of it for any gradient."""
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clipgrid.clipping import clip_by_global_norm
+from clipgrid import grid
+from clipgrid.clipping import (
+    clip_adaptively,
+    clip_by_global_norm,
+    clip_by_layer_norm,
+    clip_by_percentile,
+    clip_by_value,
+    clip_by_z_score,
+)
+from clipgrid.torchvision_on_cpu import torchvision  # noqa: F401  timm imports it
+
+from timm.utils.agc import adaptive_clip_grad  # isort: skip
 
 values = st.lists(st.floats(-1e6, 1e6, width=32), min_size=1, max_size=5)
 gradient_lists = st.lists(values, min_size=1, max_size=4)
+any_floats = st.lists(st.lists(st.floats(width=32), min_size=1), min_size=1, max_size=4)
 thresholds = st.floats(1e-3, 1e4)
+norm_types = st.sampled_from([1, 2, math.inf])
 ROUNDING = 1e-6  # of float32
+
+
+def past_norms():
+    return {"norms": torch.linspace(0.5, 1.5, 21, dtype=torch.float64)}
+
+
+def past_moments():
+    return {"mean": torch.tensor(1.0).double(), "variance": torch.tensor(0.01).double()}
+
+
+# Each kind as a function of gradients and threshold alone: its weights are ones, its past norms
+# lie around 1.
+KINDS = {
+    "norm": clip_by_global_norm,
+    "l1norm": lambda g, threshold: clip_by_global_norm(g, threshold, p=1),
+    "maxnorm": lambda g, threshold: clip_by_global_norm(g, threshold, p=math.inf),
+    "value": clip_by_value,
+    "layer": clip_by_layer_norm,
+    "agc": lambda g, threshold: clip_adaptively(
+        (g := list(g)), [torch.ones_like(x, dtype=torch.float32) for x in g], threshold
+    ),
+    "autoclip": lambda g, threshold: clip_by_percentile(g, threshold, past_norms()),
+    "zclip": lambda g, threshold: clip_by_z_score(g, threshold, past_moments()),
+}
+FIRES = {  # thresholds at which each clips gradients of a norm of 10 and more
+    "norm": 1.0,
+    "l1norm": 1.0,
+    "maxnorm": 0.1,
+    "value": 0.1,
+    "layer": 0.1,
+    "agc": 0.01,
+    "autoclip": 50.0,
+    "zclip": 2.5,
+}
+CONSTANT = [kind for kind in KINDS if kind not in ("autoclip", "zclip")]
+OBSERVES = {kind: 100 if kind == "autoclip" else math.inf for kind in KINDS}
+every_kind = pytest.mark.parametrize("kind", KINDS)
+constant_kinds = pytest.mark.parametrize("kind", CONSTANT)
 
 
 def tensors(lists, dtype=torch.float32):
     return [torch.tensor(values, dtype=dtype) for values in lists]
 
 
-def norm_of(gradients):
+def numbers(seen):
+    return [x.item() for x in seen]
+
+
+def norm_of(gradients, p=2):
     """The global norm, by a way that neither overflows nor rounds on its way."""
-    return math.hypot(*(x for g in gradients for x in g.flatten().tolist()))
+    values = [abs(x) for g in gradients for x in g.flatten().tolist()]
+    return {1: math.fsum(values), 2: math.hypot(*values), math.inf: max(values)}[p]
 
 
 def bits(gradients):
     """The tensors as integers: equal where every bit is, NaN included."""
-    return torch.cat([g.flatten().clone() for g in gradients]).view(torch.int32)
+    integers = {2: torch.int16, 4: torch.int32, 8: torch.int64}
+    return [g.clone().contiguous().view(integers[g.element_size()]).tolist() for g in gradients]
+
+
+def random_gradients(dtype=torch.float32, size=100.0, seed=0):
+    """Gradients of a small net: of convolutions, matrices, biases and a number, of this norm."""
+    generator = torch.Generator().manual_seed(seed)
+    shapes = [(16, 3, 3, 3), (16,), (10, 16), (10,), ()]
+    drawn = [torch.randn(shape, generator=generator, dtype=torch.float64) for shape in shapes]
+    return [(g * size / norm_of(drawn)).to(dtype) for g in drawn]
+
+
+def parameters_of(gradients):
+    parameters = [torch.nn.Parameter(torch.ones_like(g)) for g in gradients]
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        parameter.grad = gradient.clone()
+    return parameters
+
+
+# ---- every kind ---------------------------------------------------------------------------------
+
+
+def test_every_kind_that_a_study_can_name_is_tested_here():
+    assert list(KINDS) == list(grid.CLIPS)
+    for kind, threshold in OBSERVES.items():
+        assert grid.Clip(kind, threshold).observes
+
+
+@every_kind
+@given(lists=any_floats)
+def test_where_it_only_observes_no_bit_of_any_gradient_changes(kind, lists):
+    gradients = tensors(lists)
+    before = bits(gradients)
+    seen = KINDS[kind](gradients, OBSERVES[kind])
+    assert bits(gradients) == before
+    assert (seen.coefficient, seen.share) == (1, 0)
+
+
+@every_kind
+def test_where_it_only_observes_it_records_the_norm(kind):
+    seen = KINDS[kind](tensors([[3.0], [4.0]]), OBSERVES[kind])
+    assert seen.norm == 5
+    assert 0 < seen.observed <= seen.limit
+
+
+@every_kind
+@given(lists=gradient_lists, size=st.floats(1e-20, 1e-10))
+def test_a_gradient_that_is_not_above_the_threshold_keeps_every_bit(kind, lists, size):
+    gradients = [size * g for g in tensors(lists)]
+    before = bits(gradients)
+    seen = KINDS[kind](gradients, FIRES[kind])
+    assert bits(gradients) == before
+    assert seen.observed <= seen.limit
+    assert (seen.coefficient, seen.share) == (1, 0)
+
+
+@every_kind
+def test_a_gradient_above_the_threshold_is_clipped_and_the_telemetry_says_so(kind):
+    before, gradients = random_gradients(), random_gradients()
+    seen = KINDS[kind](gradients, FIRES[kind])
+    assert seen.observed > seen.limit
+    assert 0 < seen.share <= 1
+    assert 0 < seen.coefficient < 1
+    assert seen.norm.item() == pytest.approx(norm_of(before), rel=1e-12)
+    assert norm_of(gradients) == pytest.approx((seen.coefficient * seen.norm).item(), rel=ROUNDING)
+
+
+@every_kind
+def test_the_telemetry_is_numbers_in_float64(kind):
+    for gradients in (random_gradients(), random_gradients(torch.float16), []):
+        seen = KINDS[kind](gradients, FIRES[kind])
+        assert {(x.dtype, tuple(x.shape)) for x in seen} == {(torch.float64, ())}
+
+
+@every_kind
+@pytest.mark.parametrize("bad", [math.inf, -math.inf, math.nan])
+def test_one_value_that_is_not_finite_leaves_all_gradients_alone(kind, bad):
+    lists = [[1e3, 2e3], [bad, 3e3]]
+    gradients = tensors(lists)
+    seen = KINDS[kind](gradients, FIRES[kind])
+    assert not seen.norm.isfinite()
+    assert (seen.coefficient, seen.share) == (1, 0)
+    assert bits(gradients) == bits(tensors(lists))
+
+
+@every_kind
+def test_gradients_of_zero_stay_zero(kind):
+    gradients = [torch.zeros(3), torch.zeros(2, 2)]
+    seen = KINDS[kind](gradients, FIRES[kind])
+    assert (seen.norm, seen.observed, seen.coefficient, seen.share) == (0, 0, 1, 0)
+    assert norm_of(gradients) == 0
+
+
+@every_kind
+@pytest.mark.parametrize("gradients", [[], [torch.zeros(0)], [torch.zeros(0, 3), torch.zeros(0)]])
+def test_no_gradients_have_norm_zero(kind, gradients):
+    seen = KINDS[kind](gradients, FIRES[kind])
+    assert (seen.norm, seen.observed, seen.coefficient, seen.share) == (0, 0, 1, 0)
+
+
+@every_kind
+def test_a_gradient_without_elements_is_passed_over(kind):
+    with_it, without = random_gradients(), random_gradients()
+    with_it.insert(1, torch.zeros(0, 3))
+    assert KINDS[kind](with_it, FIRES[kind]) == KINDS[kind](without, FIRES[kind])
+    del with_it[1]
+    assert bits(with_it) == bits(without)
+
+
+@every_kind
+def test_gradients_may_come_from_a_generator(kind):
+    listed, generated = random_gradients(), random_gradients()
+    seen = KINDS[kind](listed, FIRES[kind])
+    assert KINDS[kind]((g for g in generated), FIRES[kind]) == seen
+    assert seen.share > 0
+    assert bits(generated) == bits(listed)
+
+
+@every_kind
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_gradients_of_any_floating_type_are_clipped_as_exactly_as_they_can_be(kind, dtype):
+    gradients = random_gradients(dtype)
+    exact = [g.to(torch.float64, copy=True) for g in gradients]
+    seen, expected = (KINDS[kind](g, FIRES[kind]) for g in (gradients, exact))
+    assert numbers(seen) == pytest.approx(numbers(expected), rel=1e-3 if kind == "value" else 1e-6)
+    assert seen.norm.item() == pytest.approx(expected.norm.item(), rel=1e-12)
+    eps = torch.finfo(dtype).eps
+    for clipped, ideal in zip(gradients, exact, strict=True):
+        assert clipped.dtype == dtype
+        torch.testing.assert_close(clipped.double(), ideal, rtol=eps, atol=1e-7)
+
+
+@constant_kinds
+@pytest.mark.parametrize(
+    ("dtype", "size"), [(torch.float16, 6e4), (torch.float32, 1e20), (torch.float32, 3e38)]
+)
+def test_finite_gradients_whose_squares_overflow_their_type_are_clipped(kind, dtype, size):
+    gradients = [torch.tensor([size, -size], dtype=dtype), torch.tensor([size, size], dtype=dtype)]
+    seen = KINDS[kind](gradients, FIRES[kind])
+    assert seen.norm.item() == pytest.approx(2 * size, rel=1e-3)
+    assert seen.coefficient.item() == pytest.approx(norm_of(gradients) / (2 * size), rel=1e-3)
+    magnitudes = torch.cat(gradients).abs()
+    assert magnitudes.isfinite().all()
+    assert (magnitudes > 0).all()
+
+
+@every_kind
+def test_gradients_keep_their_place_and_layout(kind):
+    plain = torch.randn(8, 4, 3, 3, generator=torch.Generator().manual_seed(0)) * 10
+    channels_last = plain.to(memory_format=torch.channels_last, copy=True)
+    a_view = torch.zeros(4, 3, 3, 8).permute(3, 0, 1, 2)
+    a_view.copy_(plain)
+    address = channels_last.data_ptr()
+    seen = KINDS[kind]([plain], FIRES[kind])
+    assert seen.share > 0
+    for gradient in (channels_last, a_view):
+        assert numbers(KINDS[kind]([gradient], FIRES[kind])) == pytest.approx(numbers(seen))
+        torch.testing.assert_close(gradient, plain, rtol=ROUNDING, atol=0)
+    assert channels_last.data_ptr() == address
+    assert channels_last.is_contiguous(memory_format=torch.channels_last)
+
+
+@every_kind
+@pytest.mark.parametrize("threshold", [0, -1, -math.inf, math.nan])
+def test_a_threshold_that_is_not_above_zero_is_refused(kind, threshold):
+    gradients = tensors([[30.0, 40.0]])
+    with pytest.raises(ValueError, match="above 0"):
+        KINDS[kind](gradients, threshold)
+    assert norm_of(gradients) == 50
+
+
+@constant_kinds
+@given(lists=gradient_lists, power=st.integers(-20, 20))
+def test_clipping_scales_with_gradient_and_threshold_bit_for_bit(kind, lists, power):
+    factor, threshold = 2.0**power, FIRES[kind]
+    one, other = tensors(lists), [factor * g for g in tensors(lists)]
+    KINDS[kind](one, threshold)
+    KINDS[kind](other, factor * threshold)
+    tiny = any(0 < abs(x) < 1e-30 for g in one for x in g.tolist())  # denormals round
+    assert tiny or bits([factor * g for g in one]) == bits(other)
+
+
+@constant_kinds
+@given(lists=gradient_lists, threshold=thresholds)
+def test_clipping_twice_is_clipping_once(kind, lists, threshold):
+    once = tensors(lists)
+    KINDS[kind](once, threshold)
+    twice = [g.clone() for g in once]
+    KINDS[kind](twice, threshold)
+    for a, b in zip(once, twice, strict=True):
+        torch.testing.assert_close(a, b, rtol=ROUNDING, atol=0)
+
+
+# ---- the global norm, p = 1, 2, inf -------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-6)])
 @pytest.mark.parametrize("threshold", [0.5, 3.0, 1e3])
-def test_clipping_agrees_with_torchs_own(dtype, tolerance, threshold):
-    generator = torch.Generator().manual_seed(0)
-    shapes = [(16, 3, 3, 3), (16,), (10, 16), ()]
-    gradients = [torch.randn(shape, dtype=dtype, generator=generator) for shape in shapes]
-    parameters = [torch.nn.Parameter(torch.zeros_like(g)) for g in gradients]
-    for parameter, gradient in zip(parameters, gradients, strict=True):
-        parameter.grad = gradient.clone()
-
-    expected = torch.nn.utils.clip_grad_norm_(parameters, threshold)
-    clip = clip_by_global_norm(gradients, threshold)
-
-    torch.testing.assert_close(clip.norm, expected.double(), rtol=tolerance, atol=0)
+@pytest.mark.parametrize("p", [1, 2, math.inf])
+def test_clipping_by_norm_agrees_with_torchs_own(dtype, tolerance, threshold, p):
+    gradients = random_gradients(dtype, size=20)
+    parameters = parameters_of(gradients)
+    expected = torch.nn.utils.clip_grad_norm_(parameters, threshold, norm_type=p)
+    seen = clip_by_global_norm(gradients, threshold, p)
+    torch.testing.assert_close(seen.observed, expected.double(), rtol=tolerance, atol=0)
     for parameter, gradient in zip(parameters, gradients, strict=True):
         torch.testing.assert_close(gradient, parameter.grad, rtol=tolerance, atol=1e-12)
 
 
-@given(gradient_lists, thresholds)
-def test_the_norm_is_at_most_the_threshold_afterwards(lists, threshold):
+@given(gradient_lists, thresholds, norm_types)
+def test_the_norm_is_at_most_the_threshold_afterwards(lists, threshold, p):
     gradients = tensors(lists)
-    clip_by_global_norm(gradients, threshold)
-    assert norm_of(gradients) <= threshold * (1 + ROUNDING)
+    clip_by_global_norm(gradients, threshold, p)
+    assert norm_of(gradients, p) <= threshold * (1 + ROUNDING)
 
 
-@given(gradient_lists, thresholds)
-def test_the_telemetry_is_the_norm_before_and_the_factor_applied(lists, threshold):
+@given(gradient_lists, thresholds, norm_types)
+def test_the_telemetry_is_the_norms_before_and_the_factor_applied(lists, threshold, p):
     gradients = tensors(lists)
-    norm = norm_of(gradients)
-    clip = clip_by_global_norm(gradients, threshold)
-    assert (clip.norm.dtype, clip.norm.shape) == (torch.float64, ())
-    assert (clip.coefficient.dtype, clip.coefficient.shape) == (torch.float64, ())
-    assert clip.norm.item() == pytest.approx(norm, rel=1e-12)
-    expected = 1 if clip.norm.item() <= threshold else threshold / norm
-    assert clip.coefficient.item() == pytest.approx(expected, rel=1e-12)
+    norm, observed = norm_of(gradients), norm_of(gradients, p)
+    seen = clip_by_global_norm(gradients, threshold, p)
+    assert seen.norm.item() == pytest.approx(norm, rel=1e-12)
+    assert seen.observed.item() == pytest.approx(observed, rel=1e-12)
+    assert seen.limit == threshold
+    fires = seen.observed.item() > threshold
+    assert seen.coefficient.item() == pytest.approx(threshold / observed if fires else 1, rel=1e-12)
+    assert seen.share == fires
 
 
-@given(gradient_lists, thresholds)
-def test_the_direction_is_kept(lists, threshold):
+@given(gradient_lists, thresholds, norm_types)
+def test_the_direction_is_kept(lists, threshold, p):
     before, after = tensors(lists, torch.float64), tensors(lists)
-    coefficient = clip_by_global_norm(after, threshold).coefficient
+    coefficient = clip_by_global_norm(after, threshold, p).coefficient
     assert 0 < coefficient <= 1
     for a, b in zip(after, before, strict=True):
         torch.testing.assert_close(a.double(), coefficient * b, rtol=ROUNDING, atol=1e-37)
 
 
-@given(gradient_lists, thresholds)
-def test_clipping_twice_is_clipping_once(lists, threshold):
-    once = tensors(lists)
-    clip_by_global_norm(once, threshold)
-    twice = [g.clone() for g in once]
-    clip_by_global_norm(twice, threshold)
-    for a, b in zip(once, twice, strict=True):
-        torch.testing.assert_close(a, b, rtol=ROUNDING, atol=0)
-
-
 @given(gradient_lists, st.floats(1, 1e3))
-def test_a_norm_up_to_the_threshold_leaves_every_bit(lists, factor):
+def test_a_norm_just_below_the_threshold_leaves_every_bit(lists, factor):
     gradients = tensors(lists)
     before = bits(gradients)
     threshold = max(norm_of(gradients) * (1 + 1e-12) * factor, 1e-3)
-    clip = clip_by_global_norm(gradients, threshold)
-    assert clip.coefficient == 1
-    assert torch.equal(bits(gradients), before)
+    assert clip_by_global_norm(gradients, threshold).coefficient == 1
+    assert bits(gradients) == before
 
 
 @pytest.mark.parametrize("lists", [[[3.0, 4.0]], [[3.0], [4.0]]])
 def test_a_norm_equal_to_the_threshold_leaves_every_bit(lists):
     gradients = tensors(lists)
-    clip = clip_by_global_norm(gradients, 5.0)
-    assert (clip.norm, clip.coefficient) == (5, 1)
-    assert torch.equal(bits(gradients), bits(tensors(lists)))
-
-
-@given(st.lists(st.lists(st.floats(width=32), min_size=1), min_size=1, max_size=4))
-def test_an_infinite_threshold_changes_no_bit_of_any_gradient(lists):
-    gradients = tensors(lists)
-    before = bits(gradients)
-    clip = clip_by_global_norm(gradients, math.inf)
-    assert torch.equal(bits(gradients), before)
-    assert clip.coefficient == 1
-
-
-def test_an_infinite_threshold_records_the_norm():
-    clip = clip_by_global_norm(tensors([[3.0], [4.0]]), math.inf)
-    assert (clip.norm, clip.coefficient) == (5, 1)
+    seen = clip_by_global_norm(gradients, 5.0)
+    assert (seen.norm, seen.coefficient) == (5, 1)
+    assert bits(gradients) == bits(tensors(lists))
 
 
 def test_a_tiny_threshold_is_exact_where_torchs_is_not():
     gradient = torch.tensor([3e-6, 4e-6])
-    parameter = torch.nn.Parameter(torch.zeros(2))
-    parameter.grad = gradient.clone()
+    (parameter,) = parameters_of([gradient])
     torch.nn.utils.clip_grad_norm_([parameter], 1e-6)
     clip_by_global_norm([gradient], 1e-6)
     assert norm_of([parameter.grad]) < 0.9e-6
     assert norm_of([gradient]) == pytest.approx(1e-6, rel=ROUNDING)
 
 
-@pytest.mark.parametrize("size", [1e20, 3e38])
-def test_gradients_whose_squares_overflow_float32_are_clipped(size):
-    gradients = tensors([[size, -size], [size, size]])
-    clip = clip_by_global_norm(gradients, 1.0)
-    assert clip.norm.item() == pytest.approx(2 * size, rel=ROUNDING)
-    assert norm_of(gradients) == pytest.approx(1, rel=ROUNDING)
+def test_gradients_of_several_types_have_one_norm():
+    gradients = [torch.tensor([6.0], dtype=torch.float16), torch.tensor([8.0])]
+    assert clip_by_global_norm(gradients, 5.0).norm == 10
+    assert [g.item() for g in gradients] == [3, 4]
+    assert [g.dtype for g in gradients] == [torch.float16, torch.float32]
 
 
-@pytest.mark.parametrize("bad", [math.inf, -math.inf, math.nan])
-def test_one_value_that_is_not_finite_leaves_all_gradients_alone(bad):
-    lists = [[1e3, 2e3], [bad, 3e3]]
+# ---- by value -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("threshold", [0.1, 2.0, 1e3])
+def test_clipping_by_value_is_torchs_own_to_the_bit(threshold):
+    gradients = random_gradients(size=20)
+    parameters = parameters_of(gradients)
+    torch.nn.utils.clip_grad_value_(parameters, threshold)
+    clip_by_value(gradients, threshold)
+    assert bits(gradients) == bits([parameter.grad for parameter in parameters])
+
+
+@given(gradient_lists, thresholds)
+def test_values_within_the_threshold_keep_every_bit_and_no_other_is_larger(lists, threshold):
     gradients = tensors(lists)
-    clip = clip_by_global_norm(gradients, 1.0)
-    assert not clip.norm.isfinite()
-    assert clip.coefficient == 1
-    assert torch.equal(bits(gradients), bits(tensors(lists)))
+    limit = torch.tensor(threshold).item()  # in float32
+    seen = clip_by_value(gradients, threshold)
+    before = [x for g in tensors(lists) for x in g.tolist()]
+    after = [x for g in gradients for x in g.tolist()]
+    expected = [x if abs(x) <= limit else math.copysign(limit, x) for x in before]
+    assert after == expected
+    assert list(map(math.copysign, [1] * len(after), after)) == [
+        math.copysign(1, x) for x in before
+    ]
+    assert seen.share.item() == sum(abs(x) > limit for x in before) / len(before)
+    assert seen.observed == max(map(abs, before))
 
 
-def test_gradients_of_zero_stay_zero():
-    gradients = [torch.zeros(3)]
-    clip = clip_by_global_norm(gradients, 1.0)
-    assert (clip.norm, clip.coefficient) == (0, 1)
-    assert torch.equal(gradients[0], torch.zeros(3))
+# ---- by layer -----------------------------------------------------------------------------------
 
 
-def test_no_gradients_have_norm_zero():
-    assert clip_by_global_norm([], 1.0) == (0, 1)
+@given(gradient_lists, thresholds)
+def test_clipping_by_layer_is_clipping_each_tensor_by_its_norm(lists, threshold):
+    together, alone = tensors(lists), tensors(lists)
+    seen = clip_by_layer_norm(together, threshold)
+    each = [clip_by_global_norm([gradient], threshold) for gradient in alone]
+    assert bits(together) == bits(alone)
+    assert seen.observed == max(one.norm for one in each)
+    assert seen.share.item() == pytest.approx(sum(one.share.item() for one in each) / len(each))
+    if seen.norm > 0:
+        ratio = norm_of(together) / norm_of(tensors(lists))
+        assert seen.coefficient.item() == pytest.approx(ratio, rel=ROUNDING)
 
 
-def test_gradients_may_come_from_a_generator():
-    gradients = tensors([[6.0], [8.0]])
-    clip = clip_by_global_norm((g for g in gradients), 5.0)
-    assert clip.norm == 10
-    assert torch.equal(torch.cat(gradients), torch.tensor([3.0, 4.0]))
+# ---- AGC ----------------------------------------------------------------------------------------
 
 
-def test_channels_last_gradients_are_clipped_in_place_and_keep_their_layout():
-    plain = torch.randn(8, 4, 3, 3, generator=torch.Generator().manual_seed(0))
-    gradient = plain.to(memory_format=torch.channels_last, copy=True)
-    address = gradient.data_ptr()
-    clip_by_global_norm([plain], 1.0)
-    clip_by_global_norm([gradient], 1.0)
-    assert gradient.data_ptr() == address
-    assert gradient.is_contiguous(memory_format=torch.channels_last)
-    torch.testing.assert_close(gradient, plain, rtol=ROUNDING, atol=0)
+@pytest.mark.parametrize("threshold", [1e-3, 0.01, 0.5])
+@pytest.mark.parametrize("size", [1e-2, 1, 100])
+def test_agc_agrees_with_timms(threshold, size):
+    gradients = random_gradients(size=size)
+    parameters = parameters_of(gradients)
+    for parameter, weight in zip(parameters, random_gradients(size=5, seed=1), strict=True):
+        parameter.data.copy_(weight)
+    weights = [parameter.detach().clone() for parameter in parameters]
+    adaptive_clip_grad(parameters, threshold, eps=1e-3)
+    seen = clip_adaptively(gradients, weights, threshold)
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        torch.testing.assert_close(gradient, parameter.grad, rtol=1e-5, atol=0)
+    assert seen.share > 0 or size / 5 < threshold
 
 
-@pytest.mark.parametrize("threshold", [0, -1, -math.inf, math.nan])
-def test_a_threshold_that_is_not_above_zero_is_refused(threshold):
-    gradient = torch.tensor([3.0, 4.0])
-    with pytest.raises(ValueError, match="above 0"):
-        clip_by_global_norm([gradient], threshold)
-    assert torch.equal(gradient, torch.tensor([3.0, 4.0]))
+def test_agc_clips_each_unit_by_itself_and_a_bias_as_one():
+    weight = torch.tensor([[3.0, 4.0], [0.6, 0.8]])  # unit norms 5 and 1
+    bias = torch.tensor([3.0, 4.0])  # norm 5
+    gradients = tensors([[[0.3, 0.4], [0.3, 0.4]], [0.3, 0.4]])  # norms 0.5: ratios 0.1, 0.5, 0.1
+    seen = clip_adaptively(gradients, [weight, bias], 0.2)
+    torch.testing.assert_close(gradients[0], torch.tensor([[0.3, 0.4], [0.12, 0.16]]))
+    assert bits(gradients[1:]) == bits(tensors([[0.3, 0.4]]))
+    assert seen.observed.item() == pytest.approx(0.5)
+    assert seen.share.item() == pytest.approx(1 / 3)
+
+
+def test_agc_lets_units_that_start_at_zero_move():
+    gradient = torch.tensor([[3.0, 4.0]])
+    clip_adaptively([gradient], [torch.zeros(1, 2)], 0.01)
+    torch.testing.assert_close(gradient, torch.tensor([[3.0, 4.0]]) / 5 * 0.01 * 1e-3)
+
+
+def test_agc_leaves_the_classifier_alone_but_counts_it_in_the_norm():
+    gradients = tensors([[[30.0, 40.0]], [[30.0, 40.0]]])
+    seen = clip_adaptively(gradients, [torch.ones(1, 2), None], 0.01)
+    assert bits(gradients[1:]) == bits(tensors([[[30.0, 40.0]]]))
+    assert norm_of(gradients[:1]) == pytest.approx(0.01 * math.sqrt(2), rel=ROUNDING)
+    assert seen.norm.item() == pytest.approx(math.sqrt(2) * 50)
+    assert seen.share == 1
+    assert norm_of(gradients) == pytest.approx((seen.coefficient * seen.norm).item())
+    alone = clip_adaptively(tensors([[[30.0, 40.0]]]), [None], 0.01)
+    assert (alone.norm, alone.coefficient, alone.share) == (50, 1, 0)
+
+
+# ---- AutoClip -----------------------------------------------------------------------------------
+
+norm_lists = st.lists(st.floats(1e-3, 1e3), min_size=1, max_size=40)
+
+
+@given(norm_lists, st.floats(0, 100, exclude_min=True))
+def test_autoclip_clips_at_the_percentile_of_all_norms_so_far(sizes, percentile):
+    state = {}
+    for step, size in enumerate(sizes):
+        gradient = torch.tensor([0.6 * size, 0.8 * size], dtype=torch.float64)
+        seen = clip_by_percentile([gradient], percentile, state)
+        expected = np.percentile(state["norms"], percentile)
+        assert seen.limit.item() == pytest.approx(expected, rel=1e-12)
+        assert norm_of([gradient]) == pytest.approx(min(size, expected), rel=1e-12)
+        assert len(state["norms"]) == step + 1
+    assert state["norms"].tolist() == pytest.approx(sizes)  # before clipping
+
+
+def test_autoclip_never_clips_the_first_step_of_a_run():
+    gradients = random_gradients()
+    assert clip_by_percentile(gradients, 1, {}).share == 0
+    assert bits(gradients) == bits(random_gradients())
+
+
+# ---- ZClip --------------------------------------------------------------------------------------
+
+
+def zclip_of_the_paper(norms, z_threshold):
+    """(mean, variance, limit) at each step after the warm-up, in plain numbers."""
+    mean, variance = np.mean(norms[:25]), np.var(norms[:25])
+    for norm in norms[25:]:
+        deviation = math.sqrt(variance)
+        z = (norm - mean) / (deviation + 1e-6)
+        limit = mean + z_threshold * deviation / (z / z_threshold) if z > z_threshold else math.inf
+        yield mean, variance, limit
+        used = min(norm, limit)
+        mean = 0.97 * mean + 0.03 * used
+        variance = 0.97 * variance + 0.03 * (used - mean) ** 2
+
+
+@pytest.mark.parametrize("threshold", [1.0, 2.5])
+def test_zclip_follows_its_paper_step_by_step(threshold):
+    norms = np.random.default_rng(0).lognormal(0, 0.5, 300)
+    state, fired = {}, 0
+    expected = zclip_of_the_paper(norms, threshold)
+    for step, norm in enumerate(norms):
+        gradient = torch.tensor([0.6 * norm, 0.8 * norm], dtype=torch.float64)
+        before = dict(state)
+        seen = clip_by_z_score([gradient], threshold, state)
+        limit = math.inf
+        if step >= 25:
+            mean, variance, limit = next(expected)
+            assert before["mean"].item() == pytest.approx(mean, rel=1e-9)
+            assert before["variance"].item() == pytest.approx(variance, rel=1e-9)
+        assert seen.limit.item() == pytest.approx(limit, rel=1e-9)
+        assert norm_of([gradient]) == pytest.approx(min(norm, limit), rel=1e-9)
+        fired += int(seen.share)
+    assert fired > 5
+
+
+def test_zclip_lets_its_first_25_steps_pass():
+    state = {}
+    for step in range(25):
+        assert clip_by_z_score(random_gradients(size=10.0**step), 2.5, state).share == 0
+    assert set(state) == {"mean", "variance"}
+
+
+def test_zclip_clips_the_larger_outlier_to_the_smaller_norm():
+    limits = [
+        clip_by_z_score(random_gradients(size=size), 2.5, past_moments()).limit
+        for size in (1.3, 2.0, 20.0)
+    ]
+    assert limits == sorted(limits, reverse=True)
+    assert all(1 < limit < 1.25 for limit in limits)

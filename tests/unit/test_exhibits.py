@@ -38,6 +38,7 @@ def cells():
                 "model": model,
                 "optimizer": "momentum",
                 "learning_rate": 0.03,
+                "clip": "norm",
                 "threshold": threshold,
                 "augmentation": augmentation,
                 "seed": seed,
@@ -60,7 +61,10 @@ def cells():
 @pytest.fixture
 def histories(cells):
     runs = cells.drop_duplicates("trajectory")[
-        ["trajectory", "model", "optimizer", "learning_rate", "threshold", "augmentation", "seed"]
+        [
+            *("trajectory", "model", "optimizer", "learning_rate"),
+            *("clip", "threshold", "augmentation", "seed"),
+        ]
     ]
     steps = pd.DataFrame({"step": np.arange(1, 41), "norm": 3.0, "loss": np.linspace(2, 0.1, 40)})
     steps["validation_accuracy"] = np.where(steps.step % 10 == 0, 0.6, np.nan)
@@ -158,11 +162,41 @@ def test_a_pair_is_the_same_cell_without_the_axis(cells):
     assert flip.difference.tolist() == pytest.approx([-0.05] * len(flip))
 
 
-def test_no_clipping_has_a_colour_of_its_own_and_lambdas_differ():
-    palette = figures.colours([math.inf, 10.0, 1.0])
+def test_no_clipping_has_a_colour_of_its_own_and_lambdas_differ(cells):
+    palette = figures.colours(cells)
     assert list(palette) == ["λ = 1", "λ = 10", "no clipping"]
     assert len(set(map(tuple, palette.values()))) == 3
-    assert figures.colours([1.0, math.inf])["no clipping"] == palette["no clipping"]
+    two = figures.colours(cells[cells.threshold != 10])
+    assert two == {name: palette[name] for name in ("λ = 1", "no clipping")}
+
+
+def of_kinds(table):
+    """The table with other kinds of clipping in the place of two of its thresholds."""
+    kinds = {1.0: ("agc", 0.01), 10.0: ("norm", 10.0), math.inf: ("value", math.inf)}
+    clips = table.threshold.map(kinds)
+    return table.assign(clip=clips.str[0], threshold=clips.str[1])
+
+
+KIND_NAMES = ["λ = 10", "no clipping (value)", "AGC, λ = 0.01"]
+
+
+def test_kinds_of_clipping_are_told_apart_everywhere(cells, histories):
+    cells, histories = of_kinds(cells), of_kinds(histories)
+    assert list(figures.colours(cells)) == KIND_NAMES
+    for figure in (figures.learning_curves(histories), figures.accuracy_by_iterations(cells)):
+        (legend,) = figure.legends
+        assert [text.get_text() for text in legend.get_texts()] == KIND_NAMES
+    table = tables.experiment_table(original_raw(cells), ALEXNET)
+    assert set(tables.display(table).Clipping) == set(KIND_NAMES)
+    # The document has no such kinds: only λ = 10 of the global norm is among its own.
+    assert set(table.document_accuracy) == {"not given", "not run"}
+    assert [row["clip"] for row in report.outcomes(cells)] == KIND_NAMES
+
+
+def test_the_gradient_norms_have_a_line_for_the_thresholds_of_the_global_norm_alone(histories):
+    one, *_ = figures.gradient_norms(of_kinds(histories)).axes
+    dashed = [line.get_ydata()[0] for line in one.lines if line.get_linestyle() == "--"]
+    assert dashed == [10]
 
 
 @pytest.mark.parametrize(
@@ -205,7 +239,7 @@ def test_the_clip_fraction_is_written_in_each_field(cells):
 def test_a_study_without_such_cells_gets_a_figure_that_says_so(cells, draw):
     plain = cells[cells.ema.isna() & (cells.augmentation == "none") & (cells.threshold > 1e9)]
     figure = getattr(figures, draw)(plain)
-    assert "The study has no" in figure.axes[0].texts[0].get_text()
+    assert "The study" in figure.axes[0].texts[0].get_text()
 
 
 def test_figures_of_diverged_runs_are_drawn(cells, histories):
@@ -228,7 +262,7 @@ def test_a_figure_is_the_same_file_each_time_and_well_formed(cells, tmp_path):
 # ---- the start page ---------------------------------------------------------------------------
 
 
-def test_outcomes_are_counted_by_threshold_at_the_last_step(cells):
+def test_outcomes_are_counted_by_clip_at_the_last_step(cells):
     bad = (cells.iterations == 1000) & cells.ema.isna() & (cells.threshold == math.inf)
     early = (cells.iterations == 500) & cells.ema.isna() & (cells.threshold == 10)
     cells.loc[bad & (cells.seed == 0), "status"] = "collapsed"
@@ -236,7 +270,7 @@ def test_outcomes_are_counted_by_threshold_at_the_last_step(cells):
     one, ten, none = report.outcomes(cells)
     assert (one["percent"], one["never"], one["runs"]) == ("50.0", 0, 18)
     assert (ten["percent"], ten["never"], ten["collapsed"]) == ("0.0", 18, 0)
-    assert (none["clips"], none["collapsed"], none["diverged"]) == (False, 6, 0)
+    assert (none["fires"], none["collapsed"], none["diverged"]) == (False, 6, 0)
 
 
 @pytest.mark.parametrize(("seconds", "words"), [(95.4, "95 s"), (720, "12 min"), (12240, "3.4 h")])

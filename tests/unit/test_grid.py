@@ -17,6 +17,7 @@ import clipgrid
 from clipgrid import InputError, grid
 from clipgrid.__main__ import main
 from clipgrid.grid import Cell, Readout, Trajectory, canonical, digest
+from clipgrid.study import clip as study_clip
 from clipgrid.study import load, parse, read
 
 ROOT = Path(__file__).parents[2]
@@ -40,7 +41,8 @@ trajectories = st.builds(
     model=st.sampled_from(["alexnet", "vgg11_bn", "resnet50"]),
     optimizer=st.sampled_from(["momentum", "rmsprop"]),
     learning_rate=positive,
-    threshold=positive | st.just(math.inf),
+    threshold=positive.filter(lambda x: x <= 100) | st.just(100.0),
+    clip=st.sampled_from(list(grid.CLIPS)),
     augmentation=st.sampled_from(["none", "flip", "crop", "flip+crop"]),
     seed=st.integers(0, 2**31),
     width=st.sampled_from([0.125, 0.25, 1.0, 2.5]),
@@ -146,7 +148,7 @@ def test_the_flags_of_a_trajectory_are_parsed_back(trajectory):
 def test_the_command_line_hands_readouts_and_paths_to_the_trainer():
     [(_, *rest)] = parsed_by_the_command_line(TRAJECTORY, "T5", "T10_ema0.9")
     paths = [Path("data.pt"), Path("there"), Path("states")]
-    assert rest == [[Readout(5), Readout(10, 0.9)], *paths]
+    assert rest == [[Readout(5), Readout(10, 0.9)], *paths, 60]
 
 
 def test_a_setting_without_default_must_be_given_on_the_command_line(capsys):
@@ -163,7 +165,10 @@ def test_a_spec_is_json_without_infinity(trajectory):
 
 @pytest.mark.parametrize("field", fields(Trajectory), ids=lambda field: field.name)
 def test_every_setting_changes_the_digest_of_the_spec(field):
-    other = field.metadata["choices"][-1] if field.metadata["choices"] else 0.5
+    if field.metadata["choices"]:
+        other = field.metadata["choices"][-1]
+    else:
+        other = getattr(TRAJECTORY, field.name) + 1 if field.type is int else 0.5
     changed = replace(TRAJECTORY, **{field.name: other})
     assert digest(changed.spec("data")) != digest(TRAJECTORY.spec("data"))
 
@@ -177,10 +182,17 @@ def test_every_setting_changes_the_digest_of_the_spec(field):
         ("device", "gpu"),
         ("learning_rate", 0.0),
         ("learning_rate", math.inf),
+        ("clip", "norm2"),
         ("threshold", -1.0),
+        ("threshold", 0.0),
         ("threshold", math.nan),
         ("width", 1e-3),
         ("batch_size", 0),
+        ("accumulation_steps", 0),
+        ("accumulation_steps", 3),
+        ("ema_warmup", 0),
+        ("precision", "float16"),
+        ("compile", "fast"),
         ("momentum", 1.0),
         ("alpha", 1.0),
         ("eps", 0.0),
@@ -233,6 +245,7 @@ def test_the_cells_of_the_default_study_have_names_of_their_own():
     [
         ("models", {"vgg16_bn": {}}),
         ("clips", [0.25]),
+        ("clips", ["agc0.01", "autoclip10", "norm2"]),
         ("iterations", [7]),
         ("ema", [0.5]),
         ("augmentations", ["flip+crop"]),
@@ -284,24 +297,50 @@ def test_a_trajectory_has_the_settings_of_its_model_and_optimizer(config):
     config["models"]["alexnet"]["width"] = 0.5
     config["optimizers"]["rmsprop"] |= {"alpha": 0.9, "eps": 1e-3, "weight_decay": 0.1}
     config["experiments"]["x"]["select"] = [{"optimizers": ["rmsprop"]}]
+    config["clips"] = ["agc0.01"]
     config["training"] = {"batch_size": 4, "evaluate_every": 3, "device": "cuda"}
+    config["training"] |= {"accumulation_steps": 2, "ema_warmup": 1, "checkpoint_every": 5}
+    config["training"] |= {"precision": "bfloat16", "compile": "reduce-overhead"}
     trajectory = grid.cells(parse(config))[0].trajectory
     assert trajectory == Trajectory(
         model="alexnet",
         optimizer="rmsprop",
         learning_rate=0.001,
-        threshold=1,
+        threshold=0.01,
         augmentation="none",
         seed=0,
+        clip="agc",
         width=0.5,
         batch_size=4,
+        accumulation_steps=2,
         momentum=0,
         weight_decay=0.1,
         alpha=0.9,
         eps=1e-3,
+        ema_warmup=1,
         evaluate_every=3,
+        precision="bfloat16",
+        compile="reduce-overhead",
         device="cuda",
     )
+
+
+@given(st.sampled_from(list(grid.CLIPS)), st.floats(0, 100, exclude_min=True))
+def test_a_clip_is_found_again_in_its_name(kind, threshold):
+    clip = grid.Clip(kind, threshold)
+    assert study_clip(clip.name) == clip
+    assert not study_clip(clip.name).observes or (kind, threshold) == ("autoclip", 100)
+
+
+@pytest.mark.parametrize("kind", grid.CLIPS)
+def test_every_kind_has_a_threshold_at_which_it_only_observes(kind):
+    assert grid.Clip(kind, 100 if kind == "autoclip" else math.inf).observes
+
+
+@pytest.mark.parametrize("percentile", [0, -1, 100.5, math.inf, math.nan])
+def test_a_percentile_is_above_0_and_at_most_100(percentile):
+    with pytest.raises(ValueError, match="percentile"):
+        grid.Clip("autoclip", percentile)
 
 
 def test_steps_are_asked_for_by_each_cell_but_trained_once_a_trajectory(config):

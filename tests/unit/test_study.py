@@ -9,9 +9,11 @@ import yaml
 from pydantic import ValidationError
 
 from clipgrid import grid
+from clipgrid.grid import Clip
 from clipgrid.study import StudyError, load, parse, read, to_json
 
 ROOT = Path(__file__).parents[2]
+NO_CLIP = Clip("norm", math.inf)
 CONFIGS = [ROOT / "config.yaml", *sorted((ROOT / "studies").glob("*.yaml"))]
 
 
@@ -54,15 +56,26 @@ def test_the_json_of_a_study_has_no_infinity_and_every_default(config):
     study = json.loads(to_json(parse(config)), parse_constant=pytest.fail)
     assert study["clips"] == [1, "inf"]
     assert study["ema"] == ["none", 0.9]
-    assert study["training"] == {"batch_size": 4, "evaluate_every": 100, "device": "cpu"}
+    assert study["training"] == {
+        "batch_size": 4,
+        "accumulation_steps": 1,
+        "ema_warmup": 10,
+        "evaluate_every": 100,
+        "checkpoint_every": 60,
+        "precision": "float32",
+        "compile": "none",
+        "device": "cpu",
+    }
 
 
 @pytest.mark.parametrize(
     ("path", "texts", "value"),
     [
-        ("clips", ["[.inf]", "[inf]", "['inf']", "[.Inf]", "[+inf]"], [math.inf]),
-        ("clips", ["[0.001]", "[1e-3]", "[1.0e-3]", "['1e-3']", "[.001]"], [0.001]),
-        ("clips", ["[10]", "[10.0]", "[1e1]", "['10']"], [10]),
+        ("clips", ["[.inf]", "[inf]", "['inf']", "[.Inf]", "[+inf]", "[norminf]"], [NO_CLIP]),
+        ("clips", ["[0.001]", "[1e-3]", "[1.0e-3]", "['1e-3']", "[.001]"], [Clip("norm", 0.001)]),
+        ("clips", ["[10]", "[10.0]", "[1e1]", "['10']", "[norm10]"], [Clip("norm", 10)]),
+        ("clips", ["[agc0.01]", "[AGC1e-2]", "['agc.01']"], [Clip("agc", 0.01)]),
+        ("clips", ["[maxnorminf]", "[maxnorm.inf]"], [Clip("maxnorm", math.inf)]),
         ("iterations", ["[1000]", "[1e3]", "[1000.0]", "[1.0e+3]", "['1000']"], [1000]),
         ("ema", ["[none]", "[null]", "[~]", "['none']"], [None]),
         ("ema", ["[0.999]", "[9.99e-1]", "['0.999']"], [0.999]),
@@ -87,6 +100,13 @@ def test_a_selection_understands_the_spellings_that_the_grid_does(config):
     [cell] = grid.cells(parse(config))
     assert (cell.trajectory.threshold, cell.trajectory.learning_rate) == (math.inf, 0.03)
     assert cell.readout == grid.Readout(10)
+
+
+def test_the_json_of_a_study_spells_clips_as_its_yaml_does(config):
+    config["clips"] = [1, "inf", "agc0.01", "valueinf", "autoclip100"]
+    study = parse(config)
+    assert json.loads(to_json(study))["clips"] == config["clips"]
+    assert parse(json.loads(to_json(study))) == study
 
 
 def test_a_study_can_not_be_changed(config):
@@ -119,8 +139,21 @@ def test_a_study_can_not_be_changed(config):
         ("clips", [1, 0], "clips[1]", "must be above 0, not 0"),
         ("clips", [-1], "clips[0]", "must be above 0, not -1"),
         ("clips", [math.nan], "clips[0]", "must be above 0, not nan"),
-        ("clips", ["ten"], "clips[0]", "must be a number, not 'ten'"),
-        ("clips", [True], "clips[0]", "true and false are no numbers"),
+        ("clips", ["ten"], "clips[0]", "'ten' is no clip: a number is the threshold of"),
+        ("clips", [True], "clips[0]", "True is no clip"),
+        ("clips", [{"agc": 0.01}], "clips[0]", "as in agc0.01"),
+        ("clips", ["agcc1"], "clips[0]", "Kinds: norm, l1norm, maxnorm, value, layer, agc"),
+        ("clips", ["agc"], "clips[0]", "'agc' is no clip"),
+        ("clips", ["value-1"], "clips[0]", "must be above 0, not -1"),
+        ("clips", ["autoclip101"], "clips[0]", "above 0 and at most 100, not 101"),
+        ("clips", ["autoclipinf"], "clips[0]", "above 0 and at most 100, not inf"),
+        ("clips", [1, "norm1"], "clips", "1 stands there twice"),
+        ("training.accumulation_steps", 3, "training.accumulation_steps", "doesn't divide"),
+        ("training.accumulation_steps", 0, "training.accumulation_steps", "at least 1, not 0"),
+        ("training.ema_warmup", 0, "training.ema_warmup", "must be at least 1, not 0"),
+        ("training.checkpoint_every", 0, "training.checkpoint_every", "must be above 0"),
+        ("training.precision", "bf16", "training.precision", "did you mean bfloat16?"),
+        ("training.compile", True, "training.compile", "Known: none, default, reduce-overhead"),
         ("clips", "inf", "clips", "list"),
         ("iterations", [0], "iterations[0]", "must be at least 1, not 0"),
         ("iterations", [-5], "iterations[0]", "must be at least 1, not -5"),
@@ -154,6 +187,12 @@ def test_a_study_can_not_be_changed(config):
             [5],
             "experiments.x.select[0].clips",
             "5 is not among the grid's clips: 1, inf",
+        ),
+        (
+            "experiments.x.select.0.clips",
+            ["layer1"],
+            "experiments.x.select[0].clips",
+            "layer1 is not among the grid's clips: 1, inf",
         ),
         (
             "experiments.x.select",

@@ -3,17 +3,21 @@
 import csv
 import json
 import math
+import shutil
+import signal
 from dataclasses import replace
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from clipgrid import models
+from clipgrid import InputError, models
 from clipgrid.data import Dataset
 from clipgrid.grid import Readout, Trajectory, digest
-from clipgrid.trainer import Batches, Run, derive, generator, train
+from clipgrid.trainer import Batches, Checkpoints, Run, derive, generator, train
 
 MOMENTUM = Trajectory(
     model="alexnet",
@@ -28,6 +32,11 @@ MOMENTUM = Trajectory(
     evaluate_every=2,
 )
 RMSPROP = replace(MOMENTUM, optimizer="rmsprop", learning_rate=1e-3, momentum=0.0)
+COLUMNS = [0, 1, 4]  # loss, norm, coefficient
+KINDS = {  # thresholds at which each kind clips some steps of MOMENTUM, and not all of them away
+    **{"norm": 1, "l1norm": 50, "maxnorm": 0.1, "value": 0.05, "layer": 0.5, "agc": 0.01},
+    **{"autoclip": 50, "zclip": 0.1},
+}
 DIVERGING = replace(MOMENTUM, learning_rate=1e30, threshold=math.inf, evaluate_every=100)
 
 
@@ -36,6 +45,7 @@ def torchs_switches_put_back():
     """train() makes torch deterministic for its whole process: here, that ends with the test."""
     deterministic = torch.are_deterministic_algorithms_enabled()
     threads, benchmark = torch.get_num_threads(), torch.backends.cudnn.benchmark
+    torch.set_num_threads(1)  # tests run side by side
     yield
     torch.use_deterministic_algorithms(deterministic)
     torch.set_num_threads(threads)
@@ -46,9 +56,9 @@ def torchs_switches_put_back():
 def trained(digits, tmp_path):
     """A function: train to these readouts below a folder, and give the text of each file made."""
 
-    def run(trajectory, *names, at="run"):
+    def run(trajectory, *names, at="run", every=60):
         out, store = tmp_path / at / "out", tmp_path / at / "store"
-        train(trajectory, [Readout.parse(name) for name in names], digits, out, store)
+        train(trajectory, [Readout.parse(name) for name in names], digits, out, store, every)
         return {path.name: path.read_text() for path in out.iterdir()}
 
     return run
@@ -61,6 +71,10 @@ def states(tmp_path, trajectory, digits, at="run"):
 
 def history(files):
     return list(csv.DictReader(files["history.csv"].splitlines()))
+
+
+def without_limit(rows):
+    return [{name: value for name, value in row.items() if name != "limit"} for row in rows]
 
 
 def strict_json(text):
@@ -154,9 +168,11 @@ def test_two_steps_of_momentum_are_those_of_a_plain_loop(digits, threshold):
             for p, v, g in zip(parameters, velocities, gradients, strict=True):
                 v.mul_(0.9).add_(coefficient * g + 5e-4 * p)
                 p.sub_(0.01 * v)
-        assert telemetry[step].tolist() == pytest.approx([loss.item(), norm, coefficient], rel=1e-5)
+        assert telemetry[step, COLUMNS].tolist() == pytest.approx(
+            [loss.item(), norm, coefficient], rel=1e-5
+        )
 
-    assert (telemetry[:, 2] < 1).all() == (threshold == 0.5)
+    assert (telemetry[:, -1] == (threshold == 0.5)).all()
     for ours, plain in zip(run.model.parameters(), parameters, strict=True):
         torch.testing.assert_close(ours.detach(), plain.detach(), rtol=0, atol=1e-6)
 
@@ -275,12 +291,127 @@ def test_moving_averages_do_not_change_the_training(trained, model):
     assert len(shas) == 3
 
 
+def test_without_warm_up_the_average_is_the_plain_recursion(digits):
+    run = Run(replace(MOMENTUM, ema_warmup=1), Dataset.load(digits), {0.9})
+    plain = AveragedModel(run.model, multi_avg_fn=get_ema_multi_avg_fn(0.9), use_buffers=True)
+    plain.update_parameters(run.model)  # its first update is a copy
+    for _ in range(4):
+        run.train_step()
+        plain.update_parameters(run.model)
+    for name, tensor in plain.module.state_dict().items():
+        if tensor.is_floating_point():
+            assert torch.equal(run.averages[0.9][name], tensor), name
+
+
 def test_a_decay_added_later_leads_to_the_same_weights(trained):
     raw = trained(MOMENTUM, "T4", at="later")
     later = trained(MOMENTUM, "T4", "T4_ema0.9", at="later")
     at_once = trained(MOMENTUM, "T4", "T4_ema0.9", at="at once")
     assert results(raw).items() <= results(later).items()
     assert results(later) == results(at_once)
+
+
+# ---- checkpoints --------------------------------------------------------------------------------
+
+
+class Crash(Exception):
+    pass
+
+
+@pytest.fixture
+def crash_at(monkeypatch):
+    """A function: let the process die right after that step, as far as a test can let it die."""
+
+    def arm(step):
+        train_step = Run.train_step
+
+        def dying(run):
+            if run.step == step:
+                raise Crash
+            return train_step(run)
+
+        monkeypatch.setattr(Run, "train_step", dying)
+
+    yield arm
+
+
+def checkpoints(tmp_path, trajectory, digits, at="run"):
+    return sorted(p.name for p in states(tmp_path, trajectory, digits, at).glob("checkpoint-*"))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("base", [MOMENTUM, RMSPROP], ids=["momentum", "rmsprop"])
+def test_a_run_goes_on_from_its_last_checkpoint_bit_for_bit(
+    trained, tmp_path, digits, monkeypatch, crash_at, base, kind
+):
+    last = 29 if kind == "zclip" else 7
+    trajectory = replace(base, clip=kind, threshold=KINDS[kind])
+    names = ("T3", f"T{last}", f"T{last}_ema0.9")
+    straight = trained(trajectory, *names, at="straight")
+    with pytest.raises(Crash):
+        crash_at(last - 2)
+        trained(trajectory, *names, every=1e-9)
+    monkeypatch.undo()
+    assert checkpoints(tmp_path, trajectory, digits) == [f"checkpoint-{last - 2:08d}.pt"]
+    continued = trained(trajectory, *names)
+    assert results(continued) == results(straight)
+    assert session_steps(continued) == [(0, 3), (3, last - 2), (last - 2, last)]
+    assert checkpoints(tmp_path, trajectory, digits) == []
+
+
+def test_how_often_a_run_is_saved_changes_nothing(trained):
+    seldom = trained(MOMENTUM, "T5", "T5_ema0.9", at="seldom")
+    often = trained(MOMENTUM, "T5", "T5_ema0.9", at="often", every=1e-9)
+    assert results(often) == results(seldom)
+    assert session_steps(often) == session_steps(seldom) == [(0, 5)]
+
+
+def test_a_checkpoint_from_before_a_t_that_is_asked_for_later_does_not_hide_that_t(
+    trained, tmp_path, digits, monkeypatch, crash_at
+):
+    with pytest.raises(Crash):
+        crash_at(5)
+        trained(MOMENTUM, "T7", every=1e-9)
+    monkeypatch.undo()
+    assert checkpoints(tmp_path, MOMENTUM, digits) == ["checkpoint-00000005.pt"]
+    trained(MOMENTUM, "T5")
+    kept = {path.name for path in states(tmp_path, MOMENTUM, digits).iterdir()}
+    assert kept == {"00000005.pt"}
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), RuntimeError("short")])
+def test_a_state_that_can_not_be_written_is_a_warning(
+    trained, tmp_path, digits, monkeypatch, capsys, error
+):
+    clean = trained(MOMENTUM, "T4", at="clean")
+
+    def full(state, path):
+        path.write_bytes(b"half a state")
+        raise error
+
+    with monkeypatch.context() as context:
+        context.setattr(torch, "save", full)
+        files = trained(MOMENTUM, "T4", every=1e-9)
+    assert results(files) == results(clean)
+    said = capsys.readouterr().err
+    assert "checkpoint-00000001.pt can't be written" in said
+    assert "00000004.pt can't be written" in said
+    assert list(states(tmp_path, MOMENTUM, digits).iterdir()) == []
+
+
+def test_signals_are_caught_while_a_run_is_under_way_and_not_after(trained):
+    before = [signal.getsignal(number) for number in Checkpoints.SIGNALS]
+    trained(MOMENTUM, "T1")
+    assert [signal.getsignal(number) for number in Checkpoints.SIGNALS] == before
+
+
+def test_what_a_killed_process_left_half_written_is_swept_away(trained, tmp_path, digits):
+    folder = states(tmp_path, MOMENTUM, digits)
+    folder.mkdir(parents=True)
+    for name in ("00000002.99.tmp", "checkpoint-00000001.99.tmp", "checkpoint-00000001.pt"):
+        (folder / name).write_bytes(b"half a state")
+    assert results(trained(MOMENTUM, "T3")) == results(trained(MOMENTUM, "T3", at="clean"))
+    assert [path.name for path in folder.iterdir()] == ["00000003.pt"]
 
 
 # ---- stored states that are no use --------------------------------------------------------------
@@ -329,7 +460,7 @@ def test_a_foreign_file_among_the_states_is_not_used(trained, tmp_path, digits, 
 def test_no_clipping_is_clipping_above_every_norm_bit_for_bit(trained):
     unclipped = trained(replace(MOMENTUM, threshold=math.inf), "T4", at="unclipped")
     above = trained(replace(MOMENTUM, threshold=1e9), "T4", at="above")
-    assert unclipped["history.csv"] == above["history.csv"]
+    assert without_limit(history(unclipped)) == without_limit(history(above))
     assert sha(unclipped["T4.json"]) == sha(above["T4.json"])
     assert strict_json(unclipped["T4.json"])["threshold"] == "inf"
 
@@ -340,9 +471,158 @@ def test_two_thresholds_share_the_run_up_to_the_first_step_that_one_of_them_clip
     first = next(i for i in range(1, 6) if norms[i] > max(norms[:i]))
     threshold = (norms[first] + max(norms[:first])) / 2
     clipped = history(trained(replace(MOMENTUM, threshold=threshold), "T6", at="clipped"))
+    clipped, unclipped = without_limit(clipped), without_limit(unclipped)
     assert clipped[:first] == unclipped[:first]
     assert clipped[first]["norm"] == unclipped[first]["norm"]
     assert (clipped[first]["clipped"], unclipped[first]["clipped"]) == ("1", "0")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_kind_clips_some_steps_and_differs_from_no_clipping(trained, kind):
+    steps = 30 if kind == "zclip" else 6  # ZClip lets its first 25 pass
+    trajectory = replace(MOMENTUM, clip=kind, threshold=KINDS[kind], evaluate_every=100)
+    files = trained(trajectory, f"T{steps}", at=kind)
+    free = trained(replace(trajectory, clip="norm", threshold=math.inf), f"T{steps}", at="free")
+    result = strict_json(files[f"T{steps}.json"])
+    assert result["clip"] == kind
+    assert 0 < result["steps_clipped"] <= steps
+    assert result["weights_sha256"] != sha(free[f"T{steps}.json"])
+    for row in history(files):
+        fires = float(row["observed"]) > float(row["limit"])
+        assert row["clipped"] == str(int(fires)) == str(int(float(row["share"]) > 0))
+    # Norms are the same until the first step that was clipped.
+    first = next(i for i, row in enumerate(history(files)) if row["clipped"] == "1")
+    norms, free_norms = ([float(row["norm"]) for row in history(f)] for f in (files, free))
+    assert norms[: first + 1] == pytest.approx(free_norms[: first + 1], rel=1e-12)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_kind_has_a_threshold_at_which_it_trains_as_if_it_were_not_there(trained, kind):
+    threshold = 100 if kind == "autoclip" else math.inf
+    watched = trained(replace(MOMENTUM, clip=kind, threshold=threshold), "T4", at="watched")
+    free = trained(replace(MOMENTUM, threshold=math.inf), "T4", at="free")
+    assert sha(watched["T4.json"]) == sha(free["T4.json"])
+    assert strict_json(watched["T4.json"])["steps_clipped"] == 0
+
+
+@pytest.mark.parametrize("c", [2.0, 0.25])
+@pytest.mark.parametrize("kind", ["norm", "l1norm", "maxnorm", "layer"])
+def test_always_clipped_momentum_depends_on_threshold_times_learning_rate_alone(trained, kind, c):
+    """(λ, η) and (λ/c, c·η) are the same run, bit for bit where c is a power of two."""
+    one = replace(MOMENTUM, clip=kind, threshold=2.0**-10, learning_rate=0.5, weight_decay=0.0)
+    other = replace(one, threshold=one.threshold / c, learning_rate=c * one.learning_rate)
+    first, second = trained(one, "T5", at="one"), trained(other, "T5", at="other")
+    assert {row["clipped"] for row in history(first)} == {"1"}
+    assert sha(first["T5.json"]) == sha(second["T5.json"])
+    losses = [[row["loss"] for row in history(files)] for files in (first, second)]
+    assert losses[0] == losses[1]
+
+
+@pytest.mark.parametrize("c", [2.0, 0.25])
+def test_always_clipped_rmsprop_depends_on_threshold_over_epsilon_alone(trained, c):
+    """(λ, ε) and (c·λ, c·ε) are the same run, bit for bit where c is a power of two."""
+    one = replace(RMSPROP, threshold=0.125, eps=2.0**-10, weight_decay=0.0)
+    other = replace(one, threshold=c * one.threshold, eps=c * one.eps)
+    first, second = trained(one, "T5", at="one"), trained(other, "T5", at="other")
+    assert {row["clipped"] for row in history(first)} == {"1"}
+    assert sha(first["T5.json"]) == sha(second["T5.json"])
+
+
+@pytest.mark.parametrize("model", ["alexnet", "vgg11", "resnet18"])
+def test_agc_leaves_the_classifier_alone(digits, model):
+    trajectory = replace(MOMENTUM, model=model, clip="agc", threshold=1e-6)
+    run = Run(trajectory, Dataset.load(digits), decays=set())
+    for parameter in run.model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    run.clip()
+    untouched = [name for name, p in run.model.named_parameters() if (p.grad == 1).all()]
+    layer = {"alexnet": "classifier.6", "vgg11": "classifier.6", "resnet18": "fc"}[model]
+    assert untouched == [f"{layer}.weight", f"{layer}.bias"]
+
+
+# ---- what a step costs and is made of -----------------------------------------------------------
+
+
+class HostSyncs(TorchDispatchMode):
+    """Notes the operators that would make the host wait for a device."""
+
+    WAITING = ("_local_scalar_dense", "nonzero", "is_nonzero", "equal", "masked_select", "unique")
+
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def __torch_dispatch__(self, operator, types, args=(), kwargs=None):
+        if operator.overloadpacket.__name__.startswith(self.WAITING):
+            self.found.append(operator)
+        return operator(*args, **(kwargs or {}))
+
+
+def test_the_watch_for_host_syncs_sees_one():
+    with HostSyncs() as syncs:
+        torch.ones(()).item()
+        bool(torch.ones(()) > 0)
+    assert len(syncs.found) == 2
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("base", [MOMENTUM, RMSPROP], ids=["momentum", "rmsprop"])
+def test_no_step_waits_for_the_device(digits, kind, base):
+    trajectory = replace(base, clip=kind, threshold=KINDS[kind])
+    run = Run(trajectory, Dataset.load(digits), decays={0.9})
+    with HostSyncs() as syncs:
+        for _ in range(27 if kind == "zclip" else 2):  # past ZClip's warm-up
+            run.train_step()
+    assert syncs.found == []
+
+
+@pytest.mark.parametrize("parts", [2, 4])
+def test_a_batch_in_parts_is_clipped_once_by_the_norm_of_its_sum(digits, parts):
+    whole = replace(MOMENTUM, threshold=1.0)
+    runs = [
+        Run(trajectory, Dataset.load(digits), decays=set())
+        for trajectory in (whole, replace(whole, accumulation_steps=parts))
+    ]
+    for run in runs:
+        for module in run.model.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0  # its masks are of the parts
+    one, other = (torch.stack([run.train_step(), run.train_step()]) for run in runs)
+    assert (one[:, -1] == 1).all()
+    torch.testing.assert_close(other, one, rtol=1e-5, atol=1e-6)
+    for a, b in zip(*(run.model.parameters() for run in runs), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_bfloat16_is_of_the_forward_pass_alone(digits, trained):
+    reduced = replace(MOMENTUM, precision="bfloat16")
+    run, full = (Run(t, Dataset.load(digits), decays=set()) for t in (reduced, MOMENTUM))
+    dtypes = set()
+    for module in run.model.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            module.register_forward_hook(lambda _, __, out: dtypes.add(out.dtype))
+    row, full_row = run.train_step(), full.train_step()
+    assert dtypes == {torch.bfloat16}
+    assert {p.dtype for p in run.model.parameters()} == {torch.float32}
+    assert not torch.equal(row, full_row)
+    torch.testing.assert_close(row[:2], full_row[:2], rtol=0.05, atol=0)
+    assert (
+        trained(reduced, "T4", at="one")["T4.json"] == trained(reduced, "T4", at="two")["T4.json"]
+    )
+
+
+def test_a_compiled_model_trains_like_the_plain_one_or_says_what_it_lacks(trained):
+    plain = replace(MOMENTUM, model="resnet18")
+    compiled = replace(plain, compile="default")
+    if shutil.which("c++") is None:
+        with pytest.raises(InputError, match=r"C\+\+ compiler"):
+            trained(compiled, "T4")
+        return
+    trained(compiled, "T2", at="compiled")
+    continued, straight = trained(compiled, "T4", at="compiled"), trained(plain, "T4")
+    for one, other in zip(history(continued), history(straight), strict=True):
+        assert float(one["loss"]) == pytest.approx(float(other["loss"]), rel=1e-3)
+    assert results(trained(compiled, "T2", "T4", at="again")) == results(continued)
 
 
 # ---- divergence ---------------------------------------------------------------------------------
@@ -364,6 +644,15 @@ def test_a_run_that_diverges_says_when_and_has_no_metrics(trained):
         assert {result[metric] for metric in METRICS} == {None}
         assert "weights_sha256" not in result
     assert [row["finite"] for row in rows] == ["1"] * (len(rows) - 1) + ["0"]
+
+
+def test_the_state_of_a_diverged_run_is_its_record_and_no_weights(trained, tmp_path, digits):
+    files = trained(DIVERGING, "T4", "T4_ema0.9")
+    state = torch.load(states(tmp_path, DIVERGING, digits) / "00000004.pt", weights_only=True)
+    assert state["diverged_at"] == strict_json(files["T4.json"])["diverged_at"]
+    assert not {"model", "optimizer"} & set(state)
+    assert state["averages"] == {0.9: None}
+    assert state["history"]["steps"][:-1].isfinite()[:, :2].all()
 
 
 def test_a_diverged_run_is_not_trained_further(trained):

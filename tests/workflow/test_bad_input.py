@@ -21,7 +21,7 @@ def assert_refused(run, project):
 def test_all_faults_of_a_study_are_reported_at_once_with_their_keys(project, snakemake):
     config = yaml.safe_load((project / BASE).read_text())
     config["models"]["alexnte"] = config["models"].pop("alexnet")
-    config["clips"] = [1, 0]
+    config["clips"] = [1, 0, "agcc0.01", "autoclip0"]
     config["iterations"] = [1.5, 8]
     config["ema"] = ["none", 1]
     config["augmentations"] = ["none", "flip", "none"]
@@ -37,6 +37,8 @@ def test_all_faults_of_a_study_are_reported_at_once_with_their_keys(project, sna
     faults = dict(line.strip().split(": ", 1) for line in run.stdout.splitlines() if ": " in line)
     assert "did you mean alexnet?" in faults["models.alexnte"]
     assert "above 0" in faults["clips[1]"]
+    assert "Kinds: norm, " in faults["clips[2]"]
+    assert "a percentile must be above 0" in faults["clips[3]"]
     assert "whole number" in faults["iterations[0]"]
     assert "below 1" in faults["ema[1]"]
     assert "none stands there twice" in faults["augmentations"]
@@ -63,7 +65,7 @@ def test_a_fault_given_on_the_command_line_is_refused(project, snakemake):
 def test_a_value_given_on_the_command_line_changes_the_study(project, snakemake, job_stats):
     run = snakemake(project, "--dry-run", "--configfile", BASE, "--config", "seeds=[5]")
     assert run.returncode == 0, run.stdout
-    assert sum(n for rule, n in job_stats(run.stdout).items() if rule.startswith("train_")) == 7
+    assert sum(n for rule, n in job_stats(run.stdout).items() if rule.startswith("train_")) == 9
     assert "_seed5/" in run.stdout
     assert "_seed0/" not in run.stdout
 
@@ -89,7 +91,7 @@ def test_a_fresh_clone_plans_the_documents_whole_grid(project, snakemake, job_st
     assert not (project / "results").exists()
 
 
-@pytest.mark.parametrize("name", ["fashion-mnist", "full", "smoke"])
+@pytest.mark.parametrize("name", ["clip-kinds", "fashion-mnist", "full", "smoke"])
 def test_every_study_in_the_house_can_be_planned(project, snakemake, name):
     run = snakemake(project, "--dry-run", "--quiet", "--configfile", f"studies/{name}.yaml")
     assert run.returncode == 0, run.stdout
@@ -145,6 +147,17 @@ def test_a_sound_command_trains(home, clipgrid, tmp_path):
         pytest.param({"threshold": -1}, "threshold", id="a negative threshold"),
         pytest.param({"threshold": 0}, "threshold", id="a threshold of 0"),
         pytest.param({"threshold": "nan"}, "threshold", id="a threshold that is no number"),
+        pytest.param({"clip": "agcc"}, "clip", id="an unknown kind of clipping"),
+        pytest.param(
+            {"clip": "autoclip", "threshold": 101},
+            "threshold: a percentile",
+            id="a 101st percentile",
+        ),
+        pytest.param({"accumulation_steps": 3}, "accumulation_steps", id="a batch in 3 parts"),
+        pytest.param({"ema_warmup": 0}, "ema_warmup", id="a warm-up of 0"),
+        pytest.param({"precision": "float16"}, "precision", id="an unknown precision"),
+        pytest.param({"compile": "yes"}, "compile", id="an unknown mode of compiling"),
+        pytest.param({"checkpoint_every": 0}, "checkpoint_every", id="a checkpoint every 0 s"),
         pytest.param({"learning_rate": -0.1}, "learning_rate", id="a negative learning rate"),
         pytest.param({"batch_size": 0}, "batch_size", id="an empty batch"),
         pytest.param({"seed": -1}, "seed", id="a negative seed"),

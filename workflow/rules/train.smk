@@ -29,9 +29,12 @@ for readouts, trajectories in BY_READOUTS.items():
         params:
             flags=lambda wildcards: BY_NAME[wildcards.trajectory].flags,
             trainer=grid.TRAINER_VERSION,
-            # Derived from the outputs: a T that is taken away trains nothing anew.
+            # What the outputs are given to isn't tracked: neither a T that is taken away nor
+            # another interval makes a job run anew.
             readouts=lambda wildcards, output: [Path(cell).stem for cell in output.cells],
             out=subpath(output.history, parent=True),
+            checkpoint_every=lambda wildcards, output: STUDY.training.checkpoint_every,
         shell:
             "python -m clipgrid train {params.flags} --readouts {params.readouts}"
-            " --data {input:q} --out {params.out:q} --store store 2> {log:q}"
+            " --data {input:q} --out {params.out:q} --store store"
+            " --checkpoint-every {params.checkpoint_every} 2> {log:q}"

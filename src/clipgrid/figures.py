@@ -2,6 +2,7 @@
 colour is the clip (λ; grey is no clipping), thin lines and dots are seeds, thick ones means.
 """
 
+import itertools
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -59,7 +60,8 @@ def save(figure: Figure, folder: Path, name: str) -> None:
 def colours(table: pd.DataFrame) -> dict[str, Any]:
     """A colour for each clip in a table, by name, in order; no clipping is grey."""
     clips = clips_in(table)
-    palette = iter(sns.color_palette("colorblind", len(clips)))
+    distinct = [c for c in sns.color_palette("colorblind") if len(set(c)) > 1]  # without its grey
+    palette = itertools.cycle(distinct)
     grey = (0.35, 0.35, 0.35)
     return {clip_name(clip): grey if clip.observes else next(palette) for clip in clips}
 
@@ -100,7 +102,7 @@ def panels(names: pd.Series, rows: int = 1, height: float = 2.2, **subplots: Any
     figure, axes = plt.subplots(
         rows,
         columns,
-        figsize=(max(WIDTH * min(columns, 4) / 4, 3.6), height * rows + 0.3),
+        figsize=({1: 3.6, 2: 5.4}.get(columns, WIDTH), height * rows + 0.3),
         squeeze=False,
         **subplots,
     )
@@ -110,7 +112,12 @@ def panels(names: pd.Series, rows: int = 1, height: float = 2.2, **subplots: Any
 def legend(figure: Figure, axes: Axes) -> None:
     """One legend for the whole figure, above it."""
     handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), fontsize=8)
+    widest = max(map(len, labels), default=1)
+    # At 8 points, an inch holds some 16 letters; the line before each label is as long as 6.
+    columns = min(len(labels), int(16 * figure.get_figwidth() / (widest + 6)))
+    rows = math.ceil(len(labels) / columns)
+    figure.set_figheight(figure.get_figheight() + 0.18 * (rows - 1))
+    figure.legend(handles, labels, loc="outside upper center", ncols=columns, fontsize=8)
 
 
 # ---- the figures ------------------------------------------------------------------------------
@@ -202,9 +209,9 @@ def clip_fraction(cells: pd.DataFrame) -> Figure:
         annot=table.map(lambda x: "" if np.isnan(x) else f"{x:.1f}"),
         fmt="",
         linewidths=1,
-        cbar_kws={"label": "steps clipped (%)"},
+        cbar=False,
     )
-    axes.set(xlabel="", ylabel="")
+    axes.set(xlabel="", ylabel="", title="steps clipped (%)")
     axes.grid(visible=False)
     axes.tick_params(length=0)
     axes.tick_params(axis="y", rotation=0)

@@ -37,10 +37,13 @@ def clip_name(clip: Clip) -> str:
 
 
 def clips_in(table: pd.DataFrame) -> list[Clip]:
-    """The clips among the rows of a table, by kind and then by threshold."""
+    """The clips among the rows of a table, by kind and threshold; those that only observe last."""
     pairs = table[["clip", "threshold"]].drop_duplicates().itertuples(index=False)
     kinds = list(CLIPS)
-    return sorted((Clip(*pair) for pair in pairs), key=lambda c: (kinds.index(c.kind), c.threshold))
+    return sorted(
+        (Clip(*pair) for pair in pairs),
+        key=lambda c: (c.observes, kinds.index(c.kind), c.threshold),
+    )
 
 
 def clip_names(table: pd.DataFrame) -> pd.Series:

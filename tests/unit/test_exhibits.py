@@ -177,7 +177,7 @@ def of_kinds(table):
     return table.assign(clip=clips.str[0], threshold=clips.str[1])
 
 
-KIND_NAMES = ["λ = 10", "no clipping (value)", "AGC, λ = 0.01"]
+KIND_NAMES = ["λ = 10", "AGC, λ = 0.01", "no clipping (value)"]
 
 
 def test_kinds_of_clipping_are_told_apart_everywhere(cells, histories):

@@ -14,6 +14,7 @@ What holds for all of them:
 `gradients` may be any iterable of tensors, of any floating type and memory layout, none included.
 """
 
+import functools
 import math
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -192,10 +193,16 @@ def unit_norms(tensor: Tensor) -> Tensor:
     return torch.linalg.vector_norm(tensor, 2, dimensions, keep, dtype=torch.float64)
 
 
+def product_type(*gradients: Tensor) -> torch.dtype:
+    """The type that gradients are multiplied in: theirs, or float32 where that is larger."""
+    types = {gradient.dtype for gradient in gradients}
+    return functools.reduce(torch.promote_types, types, torch.float32)
+
+
 def multiply(gradients: Sequence[Tensor], coefficients: Iterable[Tensor]) -> None:
-    """Each gradient times its own coefficient, in the gradient's type, or float32 if larger."""
+    """Each gradient times its own coefficient."""
     for gradient, coefficient in zip(gradients, coefficients, strict=True):
-        gradient.mul_(coefficient.to(torch.promote_types(gradient.dtype, torch.float32)))
+        gradient.mul_(coefficient.to(product_type(gradient)))
 
 
 def scale(gradients: list[Tensor], norm: Tensor, observed: Tensor, limit: Tensor) -> Telemetry:
@@ -203,7 +210,7 @@ def scale(gradients: list[Tensor], norm: Tensor, observed: Tensor, limit: Tensor
     fires = (observed > limit) & norm.isfinite()
     coefficient = torch.where(fires, limit / observed, 1.0)
     if gradients:
-        torch._foreach_mul_(gradients, coefficient)
+        torch._foreach_mul_(gradients, coefficient.to(product_type(*gradients)))
     return Telemetry(norm, observed, limit, coefficient, fires.double())
 
 

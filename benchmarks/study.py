@@ -7,23 +7,13 @@ Runs in a fresh copy of the checkout, so that nothing trained before is taken ov
 
 import argparse
 import json
-import os
-import platform
-import shutil
 import statistics
-import subprocess
-import sys
 import tempfile
-import time
-from importlib.metadata import version
 from pathlib import Path
 
 import pandas as pd
 import yaml
-
-ROOT = Path(__file__).parent.parent
-CHECKOUT = ("Snakefile", "config.yaml", "workflow", "src", "notebooks", "report", "envs")
-ENVIRONMENT = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+from record import copy_checkout, record, timed
 
 
 def main() -> None:
@@ -31,19 +21,17 @@ def main() -> None:
     parser.add_argument("what", nargs="?", choices=("study", "dry-run"))
     what = parser.parse_args().what
     with tempfile.TemporaryDirectory() as folder:
-        for name in CHECKOUT:
-            copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
-            copy(ROOT / name, Path(folder) / name)
+        copy_checkout(Path(folder))
         if what in (None, "study"):
-            record("study", default_study(Path(folder)))
+            record("study", default_study(Path(folder)), "python benchmarks/study.py study")
         if what in (None, "dry-run"):
-            record("dry-run", dry_runs(Path(folder)))
+            record("dry-run", dry_runs(Path(folder)), "python benchmarks/study.py dry-run")
 
 
 def default_study(checkout: Path) -> dict:
     """Seconds of wall time on two cores, and shares of the two cores' time."""
     cores = 2
-    wall = timed(checkout, "--cores", str(cores))
+    wall = timed("snakemake", "--cores", str(cores), cwd=checkout)
     results = checkout / "results"
     trained = json.loads((results / "trained.json").read_text())
 
@@ -80,39 +68,10 @@ def dry_runs(checkout: Path) -> dict:
     for cells in (100, 1000, 10_000):
         file = checkout / f"{cells}.yaml"
         file.write_text(yaml.safe_dump(config | {"seeds": list(range(cells // 10))}))
-        times = [timed(checkout, "-n", "--quiet", "--configfile", str(file)) for _ in range(3)]
+        dry_run = ("snakemake", "-n", "--quiet", "--configfile", str(file))
+        times = [timed(*dry_run, cwd=checkout) for _ in range(3)]
         medians[cells] = round(statistics.median(times), 2)
     return {"cells_per_trajectory": 2, "seconds": medians}
-
-
-def timed(checkout: Path, *arguments: str) -> float:
-    started = time.perf_counter()
-    subprocess.run(
-        [sys.executable, "-m", "snakemake", *arguments],
-        cwd=checkout,
-        env=ENVIRONMENT,
-        check=True,
-        capture_output=True,
-    )
-    return time.perf_counter() - started
-
-
-def record(name: str, figures: dict) -> None:
-    git = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
-    commit = subprocess.run(git, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    result = {
-        "name": name,
-        "command": f"python benchmarks/study.py {name}",
-        "figures": figures,
-        "device": f"{os.cpu_count()} CPU cores, {platform.machine()}",
-        "versions": {p: version(p) for p in ("snakemake", "torch", "papermill")}
-        | {"python": platform.python_version()},
-        "commit": commit.strip(),
-    }
-    path = ROOT / "benchmarks" / "results" / f"{name}.json"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(result, indent=1) + "\n")
-    print(path.read_text())
 
 
 if __name__ == "__main__":

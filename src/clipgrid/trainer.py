@@ -444,13 +444,16 @@ class StateStore:
         for path in sorted(found, key=lambda p: found[p], reverse=True):
             try:
                 state = torch.load(path, weights_only=True)
-                if state["spec"] == self.spec and decays <= set(state["averages"]):
+                if state["spec"] != self.spec:
+                    raise ValueError("it is of another trajectory")
+                if decays <= set(state["averages"]):
                     return state
             except Exception as error:  # a torn or foreign file fails in many ways
-                warn(f"passing over {path}, not a state", error)
+                warn(f"passing over {path}, not a state of this run", error)
         return None
 
-    def save(self, state: dict, prefix: str = "") -> None:
+    def save(self, state: dict, prefix: str = "") -> bool:
+        """Whether it could be done."""
         path = self.folder / f"{prefix}{state['step']:08d}.pt"
         aside = path.with_suffix(f".{os.getpid()}.tmp")
         try:
@@ -458,15 +461,17 @@ class StateStore:
             aside.replace(path)
         except (OSError, RuntimeError) as error:  # torch says RuntimeError where the disk is full
             aside.unlink(missing_ok=True)
-            warn(f"{path} can't be written", error)
+            warn(f"{path} can't be written; is the disk full?", error)
+            return False
+        return True
 
-    def save_checkpoint(self, state: dict) -> None:
-        older = list(self.folder.glob("checkpoint-*.pt"))
-        self.save(state, "checkpoint-")
-        newest = self.folder / f"checkpoint-{state['step']:08d}.pt"
-        if newest.exists():
-            for path in set(older) - {newest}:
+    def save_checkpoint(self, state: dict) -> bool:
+        older = set(self.folder.glob("checkpoint-*.pt"))
+        saved = self.save(state, "checkpoint-")
+        if saved:
+            for path in older - {self.folder / f"checkpoint-{state['step']:08d}.pt"}:
                 path.unlink(missing_ok=True)
+        return saved
 
     def remove_checkpoints(self) -> None:
         """And what a killed process left half written."""
@@ -504,11 +509,12 @@ class Checkpoints:
         return self.caught is not None or time.monotonic() - self.last >= self.seconds
 
     def save(self, state: dict) -> None:
-        self.states.save_checkpoint(state)
+        saved = self.states.save_checkpoint(state)
         self.last = time.monotonic()
         if self.caught is not None:
             name = signal.Signals(self.caught).name
-            print(f"stopped by {name}; step {state['step']} is saved", file=sys.stderr)
+            outcome = "is saved" if saved else "could not be saved"
+            print(f"stopped by {name}; step {state['step']} {outcome}", file=sys.stderr)
             raise SystemExit(128 + self.caught)
 
 
@@ -553,4 +559,7 @@ def provenance(device: torch.device) -> dict[str, str]:
 
 
 def write(path: Path, text: str) -> None:
-    path.write_text(text if text.endswith("\n") else text + "\n")
+    try:
+        path.write_text(text if text.endswith("\n") else text + "\n")
+    except OSError as error:  # a full disk's doesn't name the file
+        raise OSError(error.errno, error.strerror, str(path)) from None

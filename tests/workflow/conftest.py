@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,18 +26,26 @@ def copy_project(target: Path) -> Path:
     return target
 
 
-def run_module(project: Path, module: str, *arguments: object) -> subprocess.CompletedProcess:
-    """`python -m module …` in the project: exit code, and stdout and stderr as one text."""
+def start_module(
+    project: Path, module: str, *arguments: object, **options: Any
+) -> subprocess.Popen[str]:
+    """`python -m module …` in the project, under way; stdout and stderr are one text."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    return subprocess.run(
+    return subprocess.Popen(
         [sys.executable, "-m", module, *map(str, arguments)],
         cwd=project,
         env={**os.environ, "PATH": path, "PYTHONPATH": str(project / "src")},
-        stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        check=False,
+        **{"stdout": subprocess.PIPE, **options},
     )
+
+
+def run_module(project: Path, module: str, *arguments: object) -> subprocess.CompletedProcess:
+    """`python -m module …` in the project, ended: exit code, and stdout and stderr as one text."""
+    with start_module(project, module, *arguments) as process:
+        output, _ = process.communicate()
+    return subprocess.CompletedProcess(process.args, process.returncode, output)
 
 
 def count_jobs(dry_run: str) -> dict[str, int]:
@@ -58,6 +67,11 @@ def new_project():
 def project(tmp_path):
     """A project of this test's own, of which nothing has been run."""
     return copy_project(tmp_path / "project")
+
+
+@pytest.fixture(scope="session")
+def start():
+    return start_module
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,67 @@
+"""What the benchmarks share: a fresh checkout, the default study's images, the written record."""
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+CHECKOUT = ("Snakefile", "config.yaml", "workflow", "src", "notebooks", "report", "envs")
+# The programs of this Python come first, and the code that lies here.
+ENVIRONMENT = os.environ | {
+    "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+    "PYTHONPATH": str(ROOT / "src"),
+}
+
+
+def copy_checkout(folder: Path) -> None:
+    """The checkout without its results and states, so that nothing trained is taken over."""
+    for name in CHECKOUT:
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, folder / name)
+
+
+def prepare(folder: Path) -> Path:
+    """The images of the default study as a file in `folder`."""
+    data = folder / "data.pt"
+    timed("clipgrid", "prepare", "--name", "digits", "--size", "12", "--out", str(data), cwd=folder)
+    return data
+
+
+def timed(module: str, *arguments: str, cwd: Path) -> float:
+    """Seconds of wall time of `python -m module …`."""
+    command = [sys.executable, "-m", module, *arguments]
+    started = time.perf_counter()
+    done = subprocess.run(command, cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True)
+    seconds = time.perf_counter() - started
+    if done.returncode:
+        sys.exit(f"{' '.join(command)}\n{done.stderr}")
+    return seconds
+
+
+def record(
+    name: str,
+    figures: dict,
+    command: str,
+    packages: tuple[str, ...] = ("snakemake", "torch", "papermill"),
+) -> None:
+    """Write benchmarks/results/NAME.json, and print it."""
+    git = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
+    commit = subprocess.run(git, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    result = {
+        "name": name,
+        "command": command,
+        "figures": figures,
+        "device": f"{os.cpu_count()} CPU cores, {platform.machine()}",
+        "versions": {p: version(p) for p in packages} | {"python": platform.python_version()},
+        "commit": commit.strip(),
+    }
+    path = ROOT / "benchmarks" / "results" / f"{name}.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(result, indent=1) + "\n")
+    print(path.read_text())

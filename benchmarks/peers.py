@@ -166,9 +166,11 @@ class Job:
 def clipgrid(job: Job):
     import torch
 
-    from clipgrid.trainer import Run
+    from clipgrid.trainer import Run, set_up_process
 
-    torch.use_deterministic_algorithms(True)  # as `clipgrid train` has it
+    threads = torch.get_num_threads()
+    set_up_process()
+    torch.set_num_threads(threads)
     run = Run(job.trajectory, job.dataset, decays={job.decay} if job.decay else set())
     for step in (job.warm_up, job.steps):
         run.advance(step)

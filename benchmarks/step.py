@@ -7,7 +7,6 @@ On a machine with CUDA (`--device cuda`) the launches of a step are counted too.
 """
 
 import argparse
-import os
 import random
 import statistics
 import tempfile
@@ -22,7 +21,7 @@ from record import prepare, record
 from clipgrid.clipping import Telemetry
 from clipgrid.data import Dataset
 from clipgrid.grid import CLIPS, Trajectory
-from clipgrid.trainer import Run
+from clipgrid.trainer import Run, set_up_process
 
 WIDTHS = {"alexnet": 0.125, "vgg11": 0.0625, "resnet18": 0.125}  # of the default study
 THRESHOLDS = {"agc": 0.01, "autoclip": 50.0, "zclip": 2.5}
@@ -35,9 +34,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--models", nargs="+", choices=WIDTHS, default=list(WIDTHS))
     arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    torch.use_deterministic_algorithms(True)  # as `clipgrid train` has it
-    os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
+    set_up_process()  # for all variants: the bare step too has what clipgrid does for speed
     with tempfile.TemporaryDirectory() as folder:
         dataset = Dataset.load(prepare(Path(folder)))
     figures = {

@@ -34,8 +34,6 @@ def random_crop(images: Tensor, generator: Generator) -> Tensor:
     padding = max(1, height // 8)
     corners = torch.randint(2 * padding + 1, (2, n), generator=generator)
     top, left = to_device(corners, images.device)
-    rows = top[:, None] + torch.arange(height, device=images.device)
-    columns = left[:, None] + torch.arange(width, device=images.device)
-    padded = torch.nn.functional.pad(images, (padding,) * 4).permute(0, 2, 3, 1)
-    image = torch.arange(n, device=images.device)[:, None, None]
-    return padded[image, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+    padded = torch.nn.functional.pad(images, (padding,) * 4)
+    windows = padded.unfold(2, height, 1).unfold(3, width, 1)  # views: [N, C, top, left, H, W]
+    return windows[torch.arange(n, device=images.device), :, top, left]

@@ -51,17 +51,26 @@ def record(
     packages: tuple[str, ...] = ("snakemake", "torch", "papermill"),
 ) -> None:
     """Write benchmarks/results/NAME.json, and print it."""
-    git = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
-    commit = subprocess.run(git, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     result = {
         "name": name,
         "command": command,
         "figures": figures,
         "device": f"{os.cpu_count()} CPU cores, {platform.machine()}",
         "versions": {p: version(p) for p in packages} | {"python": platform.python_version()},
-        "commit": commit.strip(),
+        "commit": commit(),
     }
     path = ROOT / "benchmarks" / "results" / f"{name}.json"
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(result, indent=1) + "\n")
     print(path.read_text())
+
+
+def commit() -> str:
+    """The checkout's commit, marked where anything but the records differs from it."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", *arguments]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+    changed = git("status", "--porcelain", "--", ".", ":!benchmarks/results")
+    return git("rev-parse", "--short=12", "HEAD").strip() + ("-dirty" if changed else "")

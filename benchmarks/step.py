@@ -25,13 +25,13 @@ from clipgrid.trainer import Run, set_up_process
 
 WIDTHS = {"alexnet": 0.125, "vgg11": 0.0625, "resnet18": 0.125}  # of the default study
 THRESHOLDS = {"agc": 0.01, "autoclip": 50.0, "zclip": 2.5}
-STEPS = 10  # of a variant in a round
+STEPS = 50  # of a variant in a round
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--models", nargs="+", choices=WIDTHS, default=list(WIDTHS))
     arguments = parser.parse_args()
     set_up_process()  # for all variants: the bare step too has what clipgrid does for speed

@@ -220,14 +220,30 @@ def test_a_history_has_a_row_for_each_step(cells, histories):
 
 
 def test_the_coefficient_of_each_step_is_lambda_over_the_norm_and_at_most_one(histories):
-    for trajectory, history in histories.items():
+    of_norm = {t: h for t, h in histories.items() if t.clip == "norm"}
+    assert len(of_norm) > 0
+    for trajectory, history in of_norm.items():
         expected = (trajectory.threshold / history.norm).clip(upper=1)
         assert list(history.coefficient) == pytest.approx(list(expected), rel=1e-12, abs=0)
+        assert list(history.observed) == list(history.norm)
+        assert set(history.limit) == {trajectory.threshold}
 
 
-def test_a_step_is_clipped_where_its_norm_is_above_lambda(histories):
-    for trajectory, history in histories.items():
-        assert list(history.clipped) == list((history.norm > trajectory.threshold).astype(int))
+def test_the_limit_of_autoclip_is_the_percentile_of_the_norms_so_far(histories):
+    of_autoclip = {t: h for t, h in histories.items() if t.clip == "autoclip"}
+    assert len(of_autoclip) > 0
+    for trajectory, history in of_autoclip.items():
+        expected = history.norm.expanding().quantile(trajectory.threshold / 100)
+        assert list(history.limit) == pytest.approx(list(expected), rel=1e-12, abs=0)
+
+
+def test_a_step_is_clipped_where_what_is_observed_is_above_the_limit(histories):
+    assert {trajectory.clip for trajectory in histories} == {"norm", "agc", "autoclip"}
+    for history in histories.values():
+        fires = history.observed > history.limit
+        assert list(history.clipped) == list(fires.astype(int))
+        assert list(history.share > 0) == list(fires)
+        assert list(history.coefficient < 1) == list(fires)
 
 
 def test_a_cell_summarizes_the_first_t_steps_of_its_history(cells, histories):

@@ -11,7 +11,16 @@ from importlib.metadata import version
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-CHECKOUT = ("Snakefile", "config.yaml", "workflow", "src", "notebooks", "report", "envs")
+CHECKOUT = (
+    "Snakefile",
+    "config.yaml",
+    "profiles",
+    "workflow",
+    "src",
+    "notebooks",
+    "report",
+    "envs",
+)
 # The programs of this Python come first, and the code that lies here.
 ENVIRONMENT = os.environ | {
     "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",

@@ -11,7 +11,17 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PARTS = ("Snakefile", "config.yaml", "workflow", "src", "notebooks", "report", "envs", "studies")
+PARTS = (
+    "Snakefile",
+    "config.yaml",
+    "profiles",
+    "workflow",
+    "src",
+    "notebooks",
+    "report",
+    "envs",
+    "studies",
+)
 
 
 def copy_project(target: Path) -> Path:

@@ -65,7 +65,7 @@ STUDY = {
     },
 }
 COMMAND = ("--configfile", "killed.yaml", "--cores", 2)
-TARGET = (RESULTS / "cells.csv", *COMMAND, "--rerun-incomplete")
+TARGET = (RESULTS / "cells.csv", *COMMAND)
 
 
 class Killed(NamedTuple):

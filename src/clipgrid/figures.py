@@ -17,15 +17,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from clipgrid.grid import canonical
-from clipgrid.names import (
-    AUGMENTATIONS,
-    OPTIMIZERS,
-    clip_name,
-    clip_names,
-    clips_in,
-    model_name,
-)
+from clipgrid.names import AUGMENTATIONS, OPTIMIZERS, clip_name, model_name
 from clipgrid.statistics import t_interval
+from clipgrid.tables import clip_names, clips_in
 
 WIDTH = 7.0  # inches; two columns of a paper
 

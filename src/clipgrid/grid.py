@@ -50,7 +50,7 @@ def canonical(x: float) -> str:
     return str(int(x)) if abs(x) < 1e16 and x == int(x) else repr(float(x))
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class Clip:
     """A kind of clipping and its threshold. ValueError for one that can't be."""
 

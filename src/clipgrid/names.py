@@ -1,8 +1,6 @@
 """How models, optimizers, clips and augmentations are spelled in tables and figures."""
 
-import pandas as pd
-
-from clipgrid.grid import CLIPS, Clip, canonical
+from clipgrid.grid import Clip, canonical
 
 OPTIMIZERS = {"momentum": "momentum", "rmsprop": "RMSProp"}
 AUGMENTATIONS = {
@@ -34,24 +32,3 @@ def clip_name(clip: Clip) -> str:
     if clip.observes:
         return "no clipping" if clip.kind == "norm" else f"no clipping ({clip.kind})"
     return _KINDS[clip.kind].format(canonical(clip.threshold))
-
-
-def clips_in(table: pd.DataFrame) -> list[Clip]:
-    """The clips among the rows of a table, by kind and threshold; those that only observe last."""
-    pairs = table[["clip", "threshold"]].drop_duplicates().itertuples(index=False)
-    kinds = list(CLIPS)
-    return sorted(
-        (Clip(*pair) for pair in pairs),
-        key=lambda c: (c.observes, kinds.index(c.kind), c.threshold),
-    )
-
-
-def clip_names(table: pd.DataFrame) -> pd.Series:
-    """The name of each row's clip, as a category: ordered as `clips_in` has them."""
-    clips = clips_in(table)
-    names = pd.MultiIndex.from_frame(table[["clip", "threshold"]]).map(
-        {(c.kind, c.threshold): clip_name(c) for c in clips}
-    )
-    return pd.Series(
-        pd.Categorical(names, [clip_name(c) for c in clips], ordered=True), index=table.index
-    )

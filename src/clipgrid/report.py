@@ -8,10 +8,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from clipgrid import study
 from clipgrid.grid import canonical
-from clipgrid.names import OPTIMIZERS, clip_name, clip_names, clips_in, model_name
+from clipgrid.names import OPTIMIZERS, clip_name, model_name
 from clipgrid.statistics import paired, t_interval
 from clipgrid.study import Study
-from clipgrid.tables import in_order, plus_minus
+from clipgrid.tables import clip_names, clips_in, in_order, plus_minus
 
 
 def start_page(path: Path, template: Path) -> str:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from clipgrid.grid import canonical
-from clipgrid.names import AUGMENTATIONS, OPTIMIZERS, clip_names, model_name
+from clipgrid.grid import CLIPS, Clip, canonical
+from clipgrid.names import AUGMENTATIONS, OPTIMIZERS, clip_name, model_name
 from clipgrid.statistics import Interval, t_interval
 from clipgrid.study import Experiment
 
@@ -35,6 +35,27 @@ p {{ max-width: 50em; color: #555; }}
 <p>{note}</p>
 </html>
 """
+
+
+def clips_in(table: pd.DataFrame) -> list[Clip]:
+    """The clips among the rows of a table, by kind and threshold; those that only observe last."""
+    pairs = table[["clip", "threshold"]].drop_duplicates().itertuples(index=False)
+    kinds = list(CLIPS)
+    return sorted(
+        (Clip(*pair) for pair in pairs),
+        key=lambda c: (c.observes, kinds.index(c.kind), c.threshold),
+    )
+
+
+def clip_names(table: pd.DataFrame) -> pd.Series:
+    """The name of each row's clip, as a category: ordered as `clips_in` has them."""
+    clips = clips_in(table)
+    names = pd.MultiIndex.from_frame(table[["clip", "threshold"]]).map(
+        {(c.kind, c.threshold): clip_name(c) for c in clips}
+    )
+    return pd.Series(
+        pd.Categorical(names, [clip_name(c) for c in clips], ordered=True), index=table.index
+    )
 
 
 def experiment_table(cells: pd.DataFrame, experiment: Experiment) -> pd.DataFrame:

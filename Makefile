@@ -6,21 +6,28 @@ VENV := .venv
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: paper test lock clean
+.PHONY: paper test browser lock clean
 
 paper: $(VENV)/installed
 	snakemake --cores all --quiet rules host
 	@echo
 	@echo "The report:   $(CURDIR)/results/report.html"
+	@echo "The verdicts: $(CURDIR)/results/claims.csv"
 	@echo "Every cell:   $(CURDIR)/results/cells.csv"
 
-test: $(VENV)/installed
+test: $(VENV)/installed browser
 	ruff check
 	ruff format --check
 	mypy
 	snakefmt --check Snakefile workflow
 	snakemake --lint
 	pytest -n 2 --dist loadfile
+
+# The tests open the report in the system's Chromium.
+browser:
+	@which chromium chromium-browser google-chrome | grep -q . || { \
+	    [ "$$(id -u)" = 0 ] && apt-get update --quiet=2 && apt-get install --yes --quiet=2 chromium; } \
+	    || { echo "the tests need Chromium; on Debian: sudo apt install chromium"; exit 1; }
 
 $(VENV)/installed: envs/requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

@@ -10,6 +10,9 @@ import pandas as pd
 from clipgrid import grid, study, tables
 from clipgrid.study import Study
 
+OTHERS = ("augmentation", "schedule", "train_images", "label_noise")
+"""What runs have beside model, optimizer, learning rate, clip and seed."""
+
 MEASURES = (
     "status",
     "diverged_at",
@@ -24,6 +27,7 @@ MEASURES = (
     "validation_accuracy",
     "test_loss",
     "test_accuracy",
+    *(f"{name}_accuracy" for name in grid.TRANSFORMATIONS),
     "weights_sha256",
 )
 
@@ -63,6 +67,9 @@ def cells_table(s: Study, results: Path) -> pd.DataFrame:
                 "clip": cell.trajectory.clip,
                 "threshold": cell.trajectory.threshold,
                 "augmentation": cell.trajectory.augmentation,
+                "schedule": cell.trajectory.schedule,
+                "train_images": cell.trajectory.train_images or "all",
+                "label_noise": cell.trajectory.label_noise,
                 "seed": cell.trajectory.seed,
                 "iterations": cell.readout.iterations,
                 "ema": cell.readout.ema,
@@ -77,6 +84,18 @@ def cells_table(s: Study, results: Path) -> pd.DataFrame:
     table["accuracy_gap"] = table.train_accuracy - table.test_accuracy
     table["loss_gap"] = table.test_loss - table.train_loss
     return table
+
+
+def read_cells(results: Path) -> pd.DataFrame:
+    """The table of all cells, as it was written."""
+    return pd.read_csv(results / "cells.csv", dtype={"train_images": str})
+
+
+def documented(cells: pd.DataFrame, s: Study) -> pd.DataFrame:
+    """The rows of the cells' table that belong to an experiment of the document."""
+    sections = {name for name, experiment in s.experiments.items() if experiment.section}
+    members = cells.experiments.fillna("").str.split()
+    return cells[members.map(lambda names: not sections.isdisjoint(names))]
 
 
 def of_experiment(cells: pd.DataFrame, name: str) -> pd.DataFrame:
@@ -94,8 +113,8 @@ def histories_of(cells: pd.DataFrame, histories: pd.DataFrame) -> pd.DataFrame:
 def experiment_members(s: Study) -> dict[grid.Cell, list[str]]:
     """The experiments that each cell belongs to."""
     members: dict[grid.Cell, list[str]] = {}
-    for name, experiment in s.experiments.items():
-        selected = (grid.select(s, selection.axes) for selection in experiment.select)
+    for name in s.experiments:
+        selected = (grid.select(s, selection) for selection in s.selections(name))
         for cell in dict.fromkeys(cell for cells in selected for cell in cells):
             members.setdefault(cell, []).append(name)
     return members
@@ -114,12 +133,11 @@ def histories_table(s: Study, results: Path) -> pd.DataFrame:
     tables = []
     for trajectory in grid.trajectories(grid.cells(s)):
         table = pd.read_csv(results / "cells" / trajectory.name / "history.csv")
-        axes = ("model", "optimizer", "clip", "threshold", "augmentation", "seed")
-        for axis in reversed(axes):
+        for axis in reversed(("model", "optimizer", "clip", "threshold", *OTHERS, "seed")):
             table.insert(0, axis, getattr(trajectory, axis))
         table.insert(0, "trajectory", trajectory.name)
         tables.append(table)
-    names = ["trajectory", "model", "optimizer", "clip", "augmentation"]
+    names = ["trajectory", "model", "optimizer", "clip", "augmentation", "schedule"]
     return pd.concat(tables, ignore_index=True).astype(dict.fromkeys(names, "category"))
 
 

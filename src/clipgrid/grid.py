@@ -10,7 +10,7 @@ import json
 import math
 import re
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from clipgrid import InputError
@@ -24,7 +24,9 @@ MODELS = (
     *(f"resnet{depth}" for depth in (18, 34, 50, 101, 152)),
 )
 OPTIMIZERS = ("momentum", "rmsprop")
-AUGMENTATIONS = ("none", "flip", "crop", "flip+crop")
+AUGMENTATIONS = ("none", "flip", "crop", "flip+crop", "resized-crop")
+SCHEDULES = ("constant", "cosine")
+TRANSFORMATIONS = ("mirrored", "shifted", "enlarged", "tilted", "rotated")  # of test images
 CLIPS = {  # kind: what is compared with its threshold
     "norm": "the global L2 norm",
     "l1norm": "the global L1 norm",
@@ -41,7 +43,7 @@ DEVICES = ("cpu", "cuda")
 DATASETS = ("digits", "fashion-mnist")
 SMALLEST_IMAGE = 8  # px, of every model here
 
-TRAINER_VERSION = 2
+TRAINER_VERSION = 3
 """Raise it when the trainer's numbers change: every trajectory is then trained anew."""
 
 
@@ -117,12 +119,22 @@ class Trajectory:
 
     model: str = _setting("architecture", MODELS)
     optimizer: str = _setting("momentum: SGD with momentum", OPTIMIZERS)
-    learning_rate: float = _setting("learning rate, constant over the run")
+    learning_rate: float = _setting("learning rate; at the first step, of a cosine schedule")
     threshold: float = _setting("of the clip; inf (autoclip: 100) only observes")
     augmentation: str = _setting("augmentation of the training images", AUGMENTATIONS)
     seed: int = _setting("seed of weights, batches, augmentation and dropout")
     clip: str = _setting(
         "; ".join(f"{kind}: {what}" for kind, what in CLIPS.items()), tuple(CLIPS), default="norm"
+    )
+    cosine_steps: int = _setting(
+        "steps in which a cosine schedule takes the learning rate to 0; 0: it is constant",
+        default=0,
+    )
+    train_images: int = _setting(
+        "training images, drawn by the seed from the training set; 0: all of it", default=0
+    )
+    label_noise: float = _setting(
+        "share of the training labels that are exchanged for another class's", default=0.0
     )
     width: float = _setting("multiplier of every layer's channels", default=1.0)
     batch_size: int = _setting("images a step", default=32)
@@ -166,8 +178,11 @@ class Trajectory:
         for name in ("momentum", "alpha"):
             if not 0 <= getattr(self, name) < 1:
                 raise InputError(f"{name}: must be from 0 to below 1, not {getattr(self, name)}")
-        if self.seed < 0 or not 0 <= self.weight_decay < math.inf:
-            raise InputError("seed and weight_decay: must be 0 or more")
+        for name in ("seed", "weight_decay", "cosine_steps", "train_images"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise InputError(f"{name}: must be 0 or more, not {getattr(self, name)}")
+        if not 0 <= self.label_noise <= 1:
+            raise InputError(f"label_noise: must be from 0 to 1, not {self.label_noise}")
         if fault := width_fault(self.model, self.width):
             raise InputError(f"width: {fault}")
 
@@ -175,11 +190,28 @@ class Trajectory:
     def arm(self) -> str:
         """The name without the seed: what runs that are compared over seeds have in common."""
         rate, clip = canonical(self.learning_rate), Clip(self.clip, self.threshold).name
-        return f"{self.model}_{self.optimizer}_lr{rate}_{clip}_{self.augmentation}"
+        unusual = (
+            f"_cosine{self.cosine_steps}" if self.cosine_steps else "",
+            f"_n{self.train_images}" if self.train_images else "",
+            f"_noise{canonical(self.label_noise)}" if self.label_noise else "",
+        )
+        return (
+            f"{self.model}_{self.optimizer}_lr{rate}_{clip}_{self.augmentation}{''.join(unusual)}"
+        )
 
     @property
     def name(self) -> str:
         return f"{self.arm}_seed{self.seed}"
+
+    @property
+    def schedule(self) -> str:
+        return "cosine" if self.cosine_steps else "constant"
+
+    def learning_rate_at(self, step: int) -> float:
+        """The learning rate of step `step`, counted from 0."""
+        if not self.cosine_steps:
+            return self.learning_rate
+        return self.learning_rate * (1 + math.cos(math.pi * step / self.cosine_steps)) / 2
 
     @property
     def flags(self) -> str:
@@ -219,6 +251,9 @@ AXES = (
     "iterations",
     "ema",
     "augmentations",
+    "schedules",
+    "train_images",
+    "label_noise",
     "seeds",
 )
 
@@ -240,7 +275,7 @@ def cells(study: "Study") -> list[Cell]:
     selections = (
         [{}]
         if study.expand == "product"
-        else [s.axes for experiment in study.experiments.values() for s in experiment.select]
+        else [s for name in study.experiments for s in study.selections(name)]
     )
     return list(dict.fromkeys(itertools.chain.from_iterable(select(study, s) for s in selections)))
 
@@ -258,28 +293,36 @@ def select(study: "Study", selection: dict[str, list[Any]]) -> Iterable[Cell]:
     ):
         settings = optimizers[optimizer].model_dump()
         learning_rates = settings.pop("learning_rates")
-        for learning_rate, clip, augmentation, seed in itertools.product(
+        for learning_rate, clip, augmentation, train_images, noise, seed in itertools.product(
             values("learning_rates", learning_rates),
             values("clips", study.clips),
             values("augmentations", study.augmentations),
+            values("train_images", study.train_images),
+            values("label_noise", study.label_noise),
             values("seeds", study.seeds),
         ):
-            trajectory = Trajectory(
+            constant = Trajectory(
                 model=model,
                 optimizer=optimizer,
                 learning_rate=learning_rate,
                 clip=clip.kind,
                 threshold=clip.threshold,
                 augmentation=augmentation,
+                train_images=train_images or 0,
+                label_noise=noise,
                 seed=seed,
                 width=study.models[model].width,
                 **training,
                 **settings,
             )
-            for iterations, ema in itertools.product(
-                values("iterations", study.iterations), values("ema", study.ema)
+            for schedule, iterations, ema in itertools.product(
+                values("schedules", study.schedules),
+                values("iterations", study.iterations),
+                values("ema", study.ema),
             ):
-                yield Cell(trajectory, Readout(iterations, ema))
+                # A schedule that looks at T gives each T a trajectory of its own.
+                own = {"cosine_steps": iterations} if schedule == "cosine" else {}
+                yield Cell(replace(constant, **own), Readout(iterations, ema))
 
 
 def trajectories(cells: Iterable[Cell]) -> dict[Trajectory, list[Readout]]:

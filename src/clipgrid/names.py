@@ -8,6 +8,7 @@ AUGMENTATIONS = {
     "flip": "flip",
     "crop": "crop",
     "flip+crop": "flip and crop",
+    "resized-crop": "resized crop",
 }
 _KINDS = {
     "norm": "λ = {}",
@@ -32,3 +33,31 @@ def clip_name(clip: Clip) -> str:
     if clip.observes:
         return "no clipping" if clip.kind == "norm" else f"no clipping ({clip.kind})"
     return _KINDS[clip.kind].format(canonical(clip.threshold))
+
+
+def value_name(axis: str, value: str) -> str:
+    """A value on an axis of the grid, as the config spells it, for sentences and labels."""
+    match axis:
+        case "models":
+            return model_name(value)
+        case "optimizers":
+            return OPTIMIZERS.get(value, value)
+        case "learning_rates":
+            return f"η = {value}"
+        case "clips":
+            return (
+                "no clipping" if value == "inf" else value if value[0].isalpha() else f"λ = {value}"
+            )
+        case "iterations":
+            return f"T = {value}"
+        case "ema":
+            return "raw weights" if value == "none" else f"EMA {value}"
+        case "augmentations":
+            return AUGMENTATIONS.get(value, value)
+        case "schedules":
+            return f"{value} learning rate"
+        case "train_images":
+            return f"{value} training images"
+        case "label_noise":
+            return f"label noise {value}"
+    return f"{axis} {value}"

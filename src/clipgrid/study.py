@@ -33,6 +33,8 @@ from clipgrid.names import OPTIMIZERS, model_name
 ModelName = Literal[*grid.MODELS]  # type: ignore[valid-type]
 OptimizerName = Literal[*grid.OPTIMIZERS]  # type: ignore[valid-type]
 Augmentation = Literal[*grid.AUGMENTATIONS]  # type: ignore[valid-type]
+Schedule = Literal[*grid.SCHEDULES]  # type: ignore[valid-type]
+NAME = r"^[a-z][a-z0-9-]*$"
 NUMBER = r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|\+?\.?inf"
 
 
@@ -78,6 +80,10 @@ def decay_or_none(value: Any) -> Any:
     return None if value in (None, "none") else number(value)
 
 
+def count_or_all(value: Any) -> Any:
+    return None if value in (None, "all") else whole(value)
+
+
 def clip(value: Any) -> Clip:
     """A number is the threshold of the global L2 norm; `agc0.01` names a kind and its threshold."""
     value = number(value)
@@ -94,10 +100,10 @@ def clip(value: Any) -> Clip:
     return Clip(match[1].lower(), number(match[2]))
 
 
-def spelled(value: Any) -> str:
+def spelled(value: Any, axis: str = "") -> str:
     """A value as one would write it in the config."""
     if value is None:
-        return "none"
+        return "all" if axis == "train_images" else "none"
     if isinstance(value, Clip):
         return canonical(value.threshold) if value.kind == "norm" else value.name
     return canonical(value) if isinstance(value, int | float) else str(value)
@@ -142,6 +148,12 @@ Decay = Annotated[
     PlainSerializer(lambda x: "none" if x is None else x, when_used="json"),
 ]
 Seed = Annotated[int, Field(ge=0), *Whole]
+TrainImages = Annotated[
+    Annotated[int, Field(ge=1), BeforeValidator(not_bool)] | None,
+    BeforeValidator(count_or_all),
+    OrText("all"),
+    PlainSerializer(lambda x: "all" if x is None else x, when_used="json"),
+]
 
 T = TypeVar("T")
 Axis = Annotated[list[T], BeforeValidator(some), AfterValidator(unique)]
@@ -249,6 +261,12 @@ class Selection(Settings):
     """Decays of the moving average."""
     augmentations: Axis[Augmentation] | None = None
     """Augmentations."""
+    schedules: Axis[Schedule] | None = None
+    """Schedules of the learning rate."""
+    train_images: Axis[TrainImages] | None = None
+    """Numbers of training images."""
+    label_noise: Axis[Share] | None = None
+    """Shares of exchanged training labels."""
     seeds: Axis[Seed] | None = None
     """Seeds."""
 
@@ -258,12 +276,13 @@ class Selection(Settings):
 
 
 class Experiment(Settings):
-    """One experiment of the document: which cells of the grid it reports."""
+    """Cells of the grid that are trained and reported together."""
 
     title: str
     """Its name in the report."""
-    section: str
-    """The document's section."""
+    section: str | None = None
+    """The document's section. One that the document lacks has none, and no page of its own: the
+    figures across the study and the claims read its cells."""
     select: Axis[Selection]
     """Its cells: the union of these selections."""
 
@@ -290,14 +309,29 @@ class Study(Settings):
     """Axis: none, and decays of moving averages of the weights."""
     augmentations: Axis[Augmentation]
     """Axis: augmentations of the training images."""
+    schedules: Axis[Schedule] = ["constant"]
+    """Axis: schedules of the learning rate; cosine ends at 0 at T, and so trains each T alone."""
+    train_images: Axis[TrainImages] = [None]
+    """Axis: all, or numbers of training images, drawn by the seed."""
+    label_noise: Axis[Share] = [0.0]
+    """Axis: shares of the training labels that are exchanged for another class's."""
     seeds: Axis[Seed]
     """Axis: seeds; arms with one seed share weights, batches and augmentation."""
     training: Training = Training()
     """What all trajectories share."""
     expand: Literal["experiments", "product"] = "experiments"
     """Train what the experiments select, or the full cross product of the axes."""
-    experiments: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$")], Experiment]
-    """The document's experiments: each gets a table, figures and a page of the report."""
+    claims: Annotated[str, Field(min_length=1)] = "claims.yaml"
+    """File of the statements that are judged."""
+    usual: Selection = Selection()
+    """What a selection takes on an axis that it doesn't name; one named in neither is free."""
+    experiments: dict[Annotated[str, Field(pattern=NAME)], Experiment]
+    """What is trained together: each with a section of the document gets a table, figures and a
+    page of the report."""
+
+    def selections(self, experiment: str) -> list[dict[str, list[Any]]]:
+        """What an experiment selects, axis by axis."""
+        return [{**self.usual.axes, **s.axes} for s in self.experiments[experiment].select]
 
 
 def parse(config: Any, source: str = "config.yaml") -> Study:
@@ -312,9 +346,7 @@ def parse(config: Any, source: str = "config.yaml") -> Study:
     if study and not faults:
         faults = empty_selections(study)
     if study is None or faults:
-        lines = [f"  {path}: {message}" for path, message in dict.fromkeys(faults)]
-        count = "1 fault" if len(lines) == 1 else f"{len(lines)} faults"
-        raise StudyError("\n".join([f"{source} can't be run; {count}:", *lines]))
+        raise StudyError(listed(faults, f"{source} can't be run"))
     return study
 
 
@@ -367,11 +399,18 @@ def settings(study: Study) -> str:
     )
     return (
         f"{study.data.name} at {study.data.size}×{study.data.size} px; {widths}; batches of"
-        f" {study.training.batch_size}; constant learning rates ({rates}); {len(study.seeds)} seeds"
+        f" {study.training.batch_size}; learning rates {rates}; {len(study.seeds)} seeds"
     )
 
 
 # ---- faults, in words -------------------------------------------------------------------------
+
+
+def listed(faults: list[tuple[str, str]], heading: str) -> str:
+    """All faults, each (key, message) once, a line each."""
+    lines = [f"  {path}: {message}" for path, message in dict.fromkeys(faults)]
+    count = "1 fault" if len(lines) == 1 else f"{len(lines)} faults"
+    return "\n".join([f"{heading}; {count}:", *lines])
 
 
 def key_path(loc: tuple[int | str, ...]) -> str:
@@ -380,18 +419,27 @@ def key_path(loc: tuple[int | str, ...]) -> str:
     return "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in parts).lstrip(".")
 
 
-def explain(error: Any) -> str:
-    """One fault of pydantic's, in words that say what would be right."""
+def explain(error: Any, model: type[BaseModel] = Study) -> str:
+    """One fault that pydantic finds in a `model`, in words that say what would be right."""
     given, context = error["input"], error.get("ctx", {})
     match error["type"]:
         case "extra_forbidden":
-            return "unknown key; " + suggest(str(error["loc"][-1]), keys_at(error["loc"][:-1]))
+            return "unknown key; " + suggest(
+                str(error["loc"][-1]), keys_at(error["loc"][:-1], model)
+            )
         case "literal_error":
             return f"unknown: {given!r}; " + suggest(
                 str(given), re.findall(r"'([^']*)'", context["expected"])
             )
         case "missing":
             return "missing"
+        case "union_tag_invalid":
+            return (
+                f"unknown {context['discriminator'].strip(chr(39))}: {context['tag']!r}; "
+                + suggest(context["tag"], re.findall(r"'([^']*)'", context["expected_tags"]))
+            )
+        case "union_tag_not_found":
+            return f"{context['discriminator'].strip(chr(39))} is missing"
         case "value_error":
             return str(context["error"])
         case "greater_than" | "greater_than_equal" | "less_than" | "less_than_equal":
@@ -404,7 +452,9 @@ def explain(error: Any) -> str:
         case "int_type" | "int_parsing" | "int_from_float":
             return f"must be a whole number, not {given!r}"
         case "string_pattern_mismatch":
-            return "must be of lower-case letters, digits and hyphens (it names files)"
+            if context["pattern"] == NAME:
+                return "must be of lower-case letters, digits and hyphens (it names files)"
+            return f"must match {context['pattern']}, not {given!r}"
     return f"{error['msg'][0].lower()}{error['msg'][1:]}, not {given!r}"
 
 
@@ -421,11 +471,14 @@ def suggest(given: str, known: list[str]) -> str:
     return (f"did you mean {close[0]}? " if close else "") + f"Known: {', '.join(known)}"
 
 
-def keys_at(loc: tuple[int | str, ...]) -> list[str]:
-    """The keys that the schema knows at `loc`."""
-    root = schema()
+def keys_at(loc: tuple[int | str, ...], model: type[BaseModel]) -> list[str]:
+    """The keys that a model's schema knows at `loc`."""
+    root = model.model_json_schema()
     node = root
     for part in (*loc, None):
+        if kinds := node.get("discriminator"):
+            node = {"$ref": kinds["mapping"][part]}
+            part = None
         for option in node.get("anyOf", []):
             node = option if option.get("type") != "null" else node
         if "$ref" in node:
@@ -456,22 +509,34 @@ def cross_faults(config: Any) -> list[tuple[str, str]]:
 
     optimizers = sound(dict[str, Any], config, "optimizers") or {}
     rates = [sound(list[Positive], o, "learning_rates") for o in optimizers.values()]
-    grid = {axis: sound(list[kind], config, axis) for axis, kind in AXIS_TYPES.items()}  # type: ignore[valid-type]
+    given = config if isinstance(config, dict) else {}
+    grid = {
+        axis: sound(list[kind], {**DEFAULT_AXES, **given}, axis)  # type: ignore[valid-type]
+        for axis, kind in AXIS_TYPES.items()
+    }
     grid |= {"models": list(models) or None, "optimizers": list(optimizers) or None}
     grid["learning_rates"] = None if None in rates else [x for axis in rates for x in axis]
     experiments = sound(dict[str, Any], config, "experiments") or {}
     for name, experiment in experiments.items():
         for i, selection in enumerate(sound(list[dict[str, Any]], experiment, "select") or []):
-            for axis, kind in AXIS_TYPES.items():
-                known = grid[axis]
-                for value in sound(list[kind], selection, axis) or []:  # type: ignore[valid-type]
-                    if known is not None and value not in known:
-                        path = f"experiments.{name}.select[{i}].{axis}"
-                        values = ", ".join(map(spelled, known))
-                        faults.append(
-                            (path, f"{spelled(value)} is not among the grid's {axis}: {values}")
-                        )
-    return faults
+            faults += not_in_grid(grid, selection, f"experiments.{name}.select[{i}]")
+    return faults + not_in_grid(grid, sound(dict[str, Any], config, "usual") or {}, "usual")
+
+
+def not_in_grid(
+    grid: dict[str, Any], selection: dict[str, Any], path: str
+) -> list[tuple[str, str]]:
+    """A fault for each value in `selection` that its axis lacks."""
+    return [
+        (
+            f"{path}.{axis}",
+            f"{spelled(value, axis)} is not among the grid's {axis}:"
+            f" {', '.join(spelled(known, axis) for known in grid[axis])}",
+        )
+        for axis, kind in AXIS_TYPES.items()
+        for value in sound(list[kind], selection, axis) or []  # type: ignore[valid-type]
+        if grid[axis] is not None and value not in grid[axis]
+    ]
 
 
 def sound(kind: Any, config: Any, key: str) -> Any:
@@ -490,16 +555,22 @@ AXIS_TYPES: dict[str, Any] = {
     "iterations": Iterations,
     "ema": Decay,
     "augmentations": Augmentation,
+    "schedules": Schedule,
+    "train_images": TrainImages,
+    "label_noise": Share,
     "seeds": Seed,
+}
+DEFAULT_AXES = {
+    axis: Study.model_fields[axis].default for axis in ("schedules", "train_images", "label_noise")
 }
 
 
 def empty_selections(study: Study) -> list[tuple[str, str]]:
     faults = [
         (f"experiments.{name}.select[{i}]", "selects no cell of the grid")
-        for name, experiment in study.experiments.items()
-        for i, selection in enumerate(experiment.select)
-        if not any(True for _ in select(study, selection.axes))
+        for name in study.experiments
+        for i, selection in enumerate(study.selections(name))
+        if not any(True for _ in select(study, selection))
     ]
     if study.expand == "experiments" and not study.experiments:
         faults.append(("experiments", "none, so nothing to train; name one or `expand: product`"))

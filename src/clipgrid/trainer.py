@@ -23,11 +23,12 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from clipgrid import InputError, clipping, models
-from clipgrid.augment import augment, to_device
+from clipgrid.augment import augment, to_device, transform
 from clipgrid.data import Dataset
-from clipgrid.grid import Cell, Readout, Trajectory, digest
+from clipgrid.grid import TRANSFORMATIONS, Cell, Readout, Trajectory, digest
 
 CURVE_IMAGES = 512  # validation images looked at during the run; all of them are at each T
+TRANSFORMED_IMAGES = 2000  # test images looked at shifted, turned, ...
 
 
 def train(
@@ -77,7 +78,7 @@ def train(
                 }
                 write(out / f"{readout.name}.json", json.dumps(result, indent=1))
             measuring += time.perf_counter() - now
-    write(out / "history.csv", run.history.to_csv(trajectory.learning_rate))
+    write(out / "history.csv", run.history.to_csv(trajectory))
     record = {"name": trajectory.name, "sessions": run.sessions, "readout_seconds": measuring}
     write(out / "run.json", json.dumps(record, indent=1))
     states.remove_checkpoints()
@@ -138,6 +139,31 @@ class Batches:
         return stream[start - first * self.size :][: self.batch_size]
 
 
+def train_subset(dataset: Dataset, trajectory: Trajectory) -> Tensor:
+    """Indices of the images trained on. InputError for more than there are."""
+    n, available = trajectory.train_images, len(dataset.train)
+    if n == 0:
+        return dataset.train
+    if n > available:
+        raise InputError(f"train_images: {n} is more than the training set's {available}")
+    drawn = torch.randperm(available, generator=generator(trajectory.seed, "subset", 0))[:n]
+    return dataset.train[drawn]
+
+
+def noisy_labels(dataset: Dataset, trajectory: Trajectory) -> Tensor:
+    """The labels, of which a share of the training images' is exchanged for another class's, each
+    as likely (symmetric noise)."""
+    if not trajectory.label_noise:
+        return dataset.labels
+    draws = generator(trajectory.seed, "label noise", 0)
+    classes, n = len(dataset.about["classes"]), len(dataset.train)
+    exchanged = dataset.train[torch.rand(n, generator=draws) < trajectory.label_noise]
+    shift = torch.randint(1, classes, (len(exchanged),), generator=draws)
+    labels = dataset.labels.clone()
+    labels[exchanged] = (labels[exchanged] + shift) % classes
+    return labels
+
+
 @dataclass
 class History:
     """Telemetry: row t of `steps` [T, 6] is the loss of step t and what clipping tells of it (see
@@ -147,7 +173,7 @@ class History:
     steps: Tensor = field(default_factory=lambda: torch.empty(0, 6, dtype=torch.float64))
     validation: Tensor = field(default_factory=lambda: torch.empty(0, 3, dtype=torch.float64))
 
-    def to_csv(self, learning_rate: float) -> str:
+    def to_csv(self, trajectory: Trajectory) -> str:
         looks = {int(step): (loss, accuracy) for step, loss, accuracy in self.validation.tolist()}
         lines = [
             "step,loss,norm,observed,limit,coefficient,share,clipped,finite,learning_rate,"
@@ -159,7 +185,7 @@ class History:
             look = "{!r},{!r}".format(*looks[step]) if step in looks else ","
             lines.append(
                 f"{step},{','.join(map(repr, row))},{int(share > 0)},{int(finite)},"
-                f"{learning_rate!r},{look}"
+                f"{trajectory.learning_rate_at(step - 1)!r},{look}"
             )
         return "\n".join(lines) + "\n"
 
@@ -190,9 +216,10 @@ class Run:
         classifier = set(models.classifier(self.model).parameters())
         self.agc_weights = [None if p in classifier else p.detach() for p in self.parameters]
         self.clip_state: dict[str, Tensor] = {}  # of the kinds that look back
-        self.batches = Batches(trajectory.seed, len(dataset.train), trajectory.batch_size)
+        self.train_index = train_subset(dataset, trajectory)
+        self.batches = Batches(trajectory.seed, len(self.train_index), trajectory.batch_size)
         self.images = dataset.images.to(self.device)
-        self.labels = dataset.labels.to(self.device)
+        self.labels = noisy_labels(dataset, trajectory).to(self.device)
         self.mean, self.std = (
             torch.tensor(about[key], device=self.device)[:, None, None] for key in ("mean", "std")
         )
@@ -263,7 +290,7 @@ class Run:
     def train_step(self) -> Tensor:
         """One iteration. Its (loss, *clipping.Telemetry), float64 [6], on the device."""
         t, seed = self.step, self.trajectory.seed
-        index = to_device(self.dataset.train[self.batches[t]], self.device)
+        index = to_device(self.train_index[self.batches[t]], self.device)
         images = augment(
             self.images[index], self.trajectory.augmentation, generator(seed, "augmentation", t)
         )
@@ -280,6 +307,8 @@ class Run:
             part.backward()
             loss += part.detach()
         clip = self.clip()
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.trajectory.learning_rate_at(t)
         self.optimizer.step()
         self.optimizer.zero_grad()
         for decay, average in self.averages.items():
@@ -322,15 +351,18 @@ class Run:
         return images.contiguous(memory_format=torch.channels_last)
 
     @torch.no_grad()
-    def evaluate(self, index: Tensor, decay: float | None = None) -> tuple[float, float]:
+    def evaluate(
+        self, index: Tensor, decay: float | None = None, transformation: str | None = None
+    ) -> tuple[float, float]:
         """Mean cross-entropy (nats) and accuracy over the un-augmented images `index`, in eval
         mode, with the raw weights or with their average of that decay (batch norm's running
-        statistics are averaged with the same decay)."""
+        statistics are averaged with the same decay); of the images transformed, if so named."""
         self.model.eval()
         weights = self.weights if decay is None else self.averages[decay]
         loss, correct = 0.0, 0
         for part in index.to(self.device).split(1024):
-            images = self.normalize(self.images[part])
+            images = self.images[part]
+            images = self.normalize(transform(images, transformation) if transformation else images)
             logits = torch.func.functional_call(self.model, weights, (images,))
             labels = self.labels[part]
             losses = nn.functional.cross_entropy(logits, labels, reduction="none")
@@ -343,7 +375,7 @@ class Run:
         norms, share = self.history.steps[:, 1], self.history.steps[:, -1]
         clipped = int((share > 0).sum())
         splits = {
-            "train": self.dataset.train[: len(self.dataset.validation)],
+            "train": self.train_index[: len(self.dataset.validation)],
             "validation": self.dataset.validation,
             "test": self.dataset.test,
         }
@@ -362,6 +394,10 @@ class Run:
         for split in splits:
             loss, accuracy = looks[split] if sound else (None, None)
             result |= {f"{split}_loss": loss, f"{split}_accuracy": accuracy}
+        for name in TRANSFORMATIONS:
+            some = self.dataset.test[:TRANSFORMED_IMAGES]
+            accuracy = self.evaluate(some, decay, name)[1] if sound else None
+            result[f"{name}_accuracy"] = accuracy
         if sound:
             # Rule for a run that is finite but dead: not even twice chance on its training images.
             if result["train_accuracy"] < 2 / len(self.dataset.about["classes"]):

@@ -4,7 +4,8 @@ import pytest
 import torch
 from scipy import stats
 
-from clipgrid.augment import augment
+from clipgrid.augment import augment, margin, transform
+from clipgrid.grid import TRANSFORMATIONS
 from clipgrid.torchvision_on_cpu import torchvision
 
 F = torchvision.transforms.functional
@@ -96,3 +97,57 @@ def test_all_offsets_of_a_crop_are_equally_likely(size):
     counts = matches(windows(images), augment(images, "crop", generator())).sum(1)
     assert counts.sum() == 4000
     assert stats.chisquare(counts.numpy()).pvalue > 0.001
+
+
+# ---- resized crops, and transformed test images -------------------------------------------------
+
+
+def test_a_resized_crop_of_one_colour_stays_of_that_colour_to_its_borders():
+    """It lies within the image: no black comes in."""
+    images = torch.full((64, 1, 12, 12), 200, dtype=torch.uint8)
+    assert (augment(images, "resized-crop", generator()) == 200).all()
+
+
+def test_a_resized_crop_shows_a_quarter_to_all_of_the_image():
+    """Of a ramp from left to right, the range of greys is that of the side, a half to all."""
+    ramp = torch.arange(0, 240, 20, dtype=torch.uint8).expand(512, 1, 12, 12)
+    crops = augment(ramp, "resized-crop", generator()).float()
+    slopes = (crops[..., -2] - crops[..., 1]).mean((1, 2)) / (9 * 20)
+    assert 0.49 < slopes.min() < 0.55
+    assert 0.95 < slopes.max() < 1.01
+    corners = crops[..., 1].mean((1, 2))
+    assert corners.min() < 40
+    assert corners.max() > 100
+
+
+def test_transformations_are_those_of_their_names():
+    images = random_images(4, 12)
+    expected = {"mirrored": images.flip(-1), "rotated": images.rot90(-1, (2, 3))}
+    shift = margin(12)
+    expected["shifted"] = F.pad(images, [shift, shift, 0, 0])[..., :12, :12]
+    for name, images_expected in expected.items():
+        assert torch.equal(transform(images, name), images_expected), name
+
+
+@pytest.mark.parametrize("name", TRANSFORMATIONS)
+def test_a_transformation_keeps_shape_and_type_and_changes_something(name):
+    images = random_images(4, 16)
+    moved = transform(images, name)
+    assert (moved.shape, moved.dtype) == (images.shape, images.dtype)
+    assert not torch.equal(moved, images)
+
+
+@pytest.mark.parametrize(("name", "angle"), [("tilted", -15), ("rotated", -90)])
+def test_turned_images_are_torchvisions(name, angle):
+    images = random_images(4, 32)
+    turned = F.rotate(images.float(), angle, F.InterpolationMode.BILINEAR)
+    assert (transform(images, name).float() - turned).abs().max() <= 1
+
+
+def test_an_enlarged_image_is_its_middle_three_quarters():
+    images = random_images(4, 16)
+    middle = F.center_crop(images, [12, 12]).float()
+    enlarged = F.resize(middle, [16, 16], F.InterpolationMode.BILINEAR, antialias=False)
+    inside = slice(1, -1)  # at the border the image goes on, its middle does not
+    difference = transform(images, "enlarged").float() - enlarged
+    assert difference[..., inside, inside].abs().max() <= 1

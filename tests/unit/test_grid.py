@@ -249,11 +249,15 @@ def test_the_cells_of_the_default_study_have_names_of_their_own():
         ("iterations", [7]),
         ("ema", [0.5]),
         ("augmentations", ["flip+crop"]),
+        ("schedules", ["cosine"]),
+        ("train_images", [50]),
+        ("label_noise", [0.5]),
         ("seeds", [99]),
     ],
 )
 def test_a_value_more_on_an_axis_renames_no_cell(axis, value):
-    old = read(DEFAULT) | {"expand": "product"}
+    lean = {"augmentations": ["none", "flip"], "schedules": ["constant"], "experiments": {}}
+    old = read(DEFAULT) | lean | {"expand": "product", "usual": {}}
     joined = old[axis] | value if isinstance(value, dict) else value + old[axis]
     before, after = (
         {cell.name for cell in grid.cells(parse(config))} for config in (old, old | {axis: joined})
@@ -363,3 +367,37 @@ def test_the_pattern_of_some_trajectories_matches_their_names_and_no_others(chos
     pattern = re.compile(grid.name_pattern([everything[key] for key in sorted(chosen)]))
     matched = {key for key, t in everything.items() if chosen and pattern.fullmatch(t.name)}
     assert matched == chosen
+
+
+# ---- schedules, parts of the training images, label noise, what is usual ------------------------
+
+
+def test_a_schedule_that_looks_at_t_gives_each_t_a_trajectory_of_its_own(config):
+    config |= {"schedules": ["constant", "cosine"], "iterations": [2, 4], "expand": "product"}
+    runs = grid.trajectories(grid.cells(parse(config)))
+    horizons = {t.cosine_steps: {r.iterations for r in readouts} for t, readouts in runs.items()}
+    assert horizons == {0: {2, 4}, 2: {2}, 4: {4}}
+
+
+def test_a_cosine_schedule_starts_at_the_rate_and_ends_at_0():
+    run = Trajectory("alexnet", "momentum", 0.1, 1.0, "none", 0, cosine_steps=8)
+    assert [run.learning_rate_at(t) for t in (0, 4, 8)] == pytest.approx([0.1, 0.05, 0])
+    constant = Trajectory("alexnet", "momentum", 0.1, 1.0, "none", 0)
+    assert {constant.learning_rate_at(t) for t in range(9)} == {0.1}
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [{"cosine_steps": -1}, {"train_images": -1}, {"label_noise": 1.5}, {"label_noise": math.nan}],
+)
+def test_a_trajectory_that_can_not_be_is_an_error(fault):
+    with pytest.raises(InputError, match=next(iter(fault))):
+        Trajectory("alexnet", "momentum", 0.1, 1.0, "none", 0, **fault)
+
+
+def test_a_selection_takes_what_is_usual_on_an_axis_that_it_does_not_name(config):
+    config |= {"clips": [1, 10, "inf"], "usual": {"clips": [10], "seeds": [0]}}
+    config["experiments"]["x"]["select"] = [{"iterations": [4]}, {"iterations": [4], "clips": [1]}]
+    cells = grid.cells(parse(config))
+    assert {c.trajectory.threshold for c in cells} == {1, 10}
+    assert {c.trajectory.seed for c in cells} == {0}

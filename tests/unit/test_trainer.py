@@ -195,6 +195,57 @@ def test_the_moving_average_follows_its_recursion_with_warm_up(digits):
             )
 
 
+def test_a_cosine_schedule_is_torchs(digits):
+    run = Run(replace(MOMENTUM, cosine_steps=6), Dataset.load(digits), set())
+    weight = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD([weight], lr=MOMENTUM.learning_rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=6)
+    for _ in range(6):
+        run.train_step()
+        used = [group["lr"] for group in run.optimizer.param_groups]
+        assert used == pytest.approx(schedule.get_last_lr())
+        optimizer.step()
+        schedule.step()
+
+
+def test_a_part_of_the_training_images_is_drawn_by_the_seed_and_nothing_else_is_trained_on(digits):
+    dataset = Dataset.load(digits)
+    few = replace(MOMENTUM, train_images=20)
+    drawn = [set(Run(replace(few, seed=s), dataset, set()).train_index.tolist()) for s in (0, 0, 1)]
+    assert drawn[0] == drawn[1] != drawn[2]
+    assert all(len(d) == 20 and d <= set(dataset.train.tolist()) for d in drawn)
+    run = Run(few, dataset, set())
+    assert len(torch.cat([run.train_index[run.batches[t]] for t in range(10)]).unique()) == 20
+
+
+def test_more_training_images_than_there_are_is_an_error(digits):
+    with pytest.raises(InputError, match=r"train_images: 5000 is more than .* 1149"):
+        Run(replace(MOMENTUM, train_images=5000), Dataset.load(digits), set())
+
+
+def test_label_noise_exchanges_its_share_of_the_training_labels_and_no_others(digits):
+    dataset = Dataset.load(digits)
+    labels = Run(replace(MOMENTUM, label_noise=0.4), dataset, set()).labels
+    changed = labels != dataset.labels
+    n = len(dataset.train)
+    assert abs(changed[dataset.train].sum() - 0.4 * n) < 4 * math.sqrt(0.24 * n)
+    assert not changed[torch.cat([dataset.validation, dataset.test])].any()
+    assert set(labels.tolist()) == set(range(10))
+    assert torch.equal(Run(MOMENTUM, dataset, set()).labels, dataset.labels)
+
+
+@pytest.mark.parametrize(
+    "setting", [{"cosine_steps": 9}, {"train_images": 20}, {"label_noise": 0.4}], ids=str
+)
+def test_an_unusual_run_that_is_continued_is_the_run_that_was_never_interrupted(trained, setting):
+    trajectory = replace(MOMENTUM, **setting)
+    straight = trained(trajectory, "T6", at="straight")
+    trained(trajectory, "T3", at="parts")
+    continued = trained(trajectory, "T6", at="parts")
+    assert continued["T6.json"] == straight["T6.json"]
+    assert history(continued) == history(straight)
+
+
 # ---- what is written ----------------------------------------------------------------------------
 
 

@@ -14,6 +14,7 @@ ROOT = Path(__file__).parent.parent
 CHECKOUT = (
     "Snakefile",
     "config.yaml",
+    "claims.yaml",
     "profiles",
     "workflow",
     "src",

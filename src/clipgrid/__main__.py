@@ -73,11 +73,21 @@ def main(argv: list[str] | None = None) -> int:
     command = add_command("aggregate", aggregate, "make the tables of all cells of a study")
     command.add_argument("--study", type=Path, required=True, help="study.json of its results")
 
+    command = add_command(
+        "judge", judge, "judge the claims", "Writes claims.csv beside the study, and its tables."
+    )
+    command.add_argument("--study", type=Path, required=True, help="study.json of its results")
+    command.add_argument("--claims", type=Path, required=True, help="file of the claims")
+
     command = add_command("start-page", start_page, "print the start page of a study's report")
     command.add_argument("--study", type=Path, required=True, help="study.json of its results")
     command.add_argument("--template", type=Path, required=True, help="report/workflow.rst")
+    command.add_argument("--claims", type=Path, required=True, help="file of the claims")
 
-    add_command("schema", schema, "print the JSON schema of a study")
+    command = add_command("schema", schema, "print the JSON schema of a config file")
+    command.add_argument(
+        "of", nargs="?", choices=("study", "claims"), default="study", help="which"
+    )
 
     arguments = vars(parser.parse_args(argv))
     try:
@@ -116,16 +126,22 @@ def aggregate(study):
     aggregate(study)
 
 
-def start_page(study, template):
+def judge(study, claims):
+    from clipgrid.report import judge
+
+    judge(study, claims)
+
+
+def start_page(study, template, claims):
     from clipgrid.report import start_page
 
-    print(start_page(study, template))
+    print(start_page(study, template, claims))
 
 
-def schema():
-    from clipgrid.study import schema
+def schema(of):
+    from clipgrid import claims, study
 
-    print(json.dumps(schema(), indent=1))
+    print(json.dumps((study if of == "study" else claims).schema(), indent=1))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from clipgrid.grid import canonical
@@ -60,12 +59,27 @@ def colours(table: pd.DataFrame) -> dict[str, Any]:
     return {clip_name(clip): grey if clip.observes else next(palette) for clip in clips}
 
 
+RUN = (
+    *("model", "optimizer", "augmentation", "schedule", "train_images", "label_noise"),
+    "learning_rate",
+)
+"""What tells runs apart, beside clip and seed."""
+USUAL = ("none", "constant", "all", "0", "0.0")
+"""What goes without saying in a title."""
+
+
 def arm_names(table: pd.DataFrame, axes: Sequence[str]) -> pd.Series:
     """A title for each row from those of `axes` that vary within the table (or all, if none)."""
+    if "step" in table:  # of a history: a cosine schedule starts from the rate that names it
+        first = table.groupby("trajectory", observed=True).learning_rate.transform("max")
+        table = table.assign(learning_rate=first)
     names = {
         "model": table.model.map(model_name),
         "optimizer": table.optimizer.map(OPTIMIZERS),
         "augmentation": table.augmentation.map(AUGMENTATIONS),
+        "schedule": table.schedule,
+        "train_images": table.train_images.astype(str) + " images",
+        "label_noise": "label noise " + table.label_noise.astype(str),
         "learning_rate": table.learning_rate.map(lambda x: f"η = {canonical(x)}"),
         "iterations": table.get("iterations", pd.Series(0, table.index)).map("T = {}".format),
     }
@@ -76,7 +90,7 @@ def arm_names(table: pd.DataFrame, axes: Sequence[str]) -> pd.Series:
     joined = names[varying[0]].astype(str)
     for axis in varying[1:]:
         named = ", " + names[axis].astype(str)
-        joined = joined + named.where(table[axis].astype(str) != "none", "")
+        joined = joined + named.where(~table[axis].astype(str).isin(USUAL), "")
     return joined
 
 
@@ -91,8 +105,11 @@ def empty(words: str) -> Figure:
 def panels(names: pd.Series, rows: int = 1, height: float = 2.2, **subplots: Any) -> Any:
     """A figure with a column a name (at most four abreast where there is one row)."""
     arms = list(dict.fromkeys(names))
-    columns = len(arms) if rows > 1 else min(4, len(arms))
-    rows = rows if rows > 1 else math.ceil(len(arms) / columns)
+    if rows == 1:  # as many as needed, equally full
+        rows = math.ceil(len(arms) / 4)
+        columns = math.ceil(len(arms) / rows)
+    else:
+        columns = len(arms)
     figure, axes = plt.subplots(
         rows,
         columns,
@@ -103,9 +120,13 @@ def panels(names: pd.Series, rows: int = 1, height: float = 2.2, **subplots: Any
     return figure, axes, arms
 
 
-def legend(figure: Figure, axes: Axes) -> None:
-    """One legend for the whole figure, above it."""
-    handles, labels = axes.get_legend_handles_labels()
+def legend(figure: Figure) -> None:
+    """One legend for all panels, above them."""
+    found: dict[str, Any] = {}
+    for axes in figure.axes:
+        handles, labels = axes.get_legend_handles_labels()
+        found = dict(zip(labels, handles, strict=True)) | found
+    handles, labels = list(found.values()), list(found)
     widest = max(map(len, labels), default=1)
     # At 8 points, an inch holds some 16 letters; the line before each label is as long as 6.
     columns = min(len(labels), int(16 * figure.get_figwidth() / (widest + 6)))
@@ -119,9 +140,7 @@ def legend(figure: Figure, axes: Axes) -> None:
 
 def learning_curves(histories: pd.DataFrame) -> Figure:
     """Training loss (rolling mean) above, validation accuracy below, a column an arm."""
-    histories = histories.assign(
-        arm=arm_names(histories, ("model", "optimizer", "augmentation", "learning_rate"))
-    )
+    histories = histories.assign(arm=arm_names(histories, RUN))
     palette = colours(histories)
     window = max(1, int(histories.step.max()) // 50)
     figure, axes, arms = panels(histories.arm, rows=2, height=1.9, sharex="col", sharey="row")
@@ -140,7 +159,7 @@ def learning_curves(histories: pd.DataFrame) -> Figure:
         accuracy_axes.set(xlabel="iteration", ylim=(0, 101))
     axes[0, 0].set_ylabel("training loss\n(nats)")
     axes[1, 0].set_ylabel("validation\naccuracy (%)")
-    legend(figure, axes[0, 0])
+    legend(figure)
     return figure
 
 
@@ -149,7 +168,7 @@ def gradient_norms(histories: pd.DataFrame) -> Figure:
     histories = histories[histories.augmentation == "none"]
     if histories.empty:
         return empty("The study has no run on original images.")
-    histories = histories.assign(arm=arm_names(histories, ("model", "optimizer", "learning_rate")))
+    histories = histories.assign(arm=arm_names(histories, RUN))
     palette = colours(histories)
     window = max(1, int(histories.step.max()) // 50)
     figure, axes, arms = panels(histories.arm, sharey=True)
@@ -174,7 +193,7 @@ def gradient_norms(histories: pd.DataFrame) -> Figure:
         one.set(title=arm, yscale="log", xlabel="iteration")
     axes[0, 0].set_ylabel("gradient norm before clipping")
     tidy(axes, arms)
-    legend(figure, axes[0, 0])
+    legend(figure)
     return figure
 
 
@@ -186,7 +205,7 @@ def clip_fraction(cells: pd.DataFrame) -> Figure:
     if cells.empty:
         return empty("The study clips nowhere.")
     cells = cells.assign(
-        arm=arm_names(cells, ("model", "optimizer", "augmentation", "learning_rate")),
+        arm=arm_names(cells, RUN),
         column=cells.clip_name.astype(str) + "\nT = " + cells.iterations.astype(str),
         percent=100 * cells.clip_fraction,
     ).sort_values(["clip_name", "iterations"])
@@ -215,14 +234,14 @@ def clip_fraction(cells: pd.DataFrame) -> Figure:
 def accuracy_by_iterations(cells: pd.DataFrame) -> Figure:
     """Test accuracy over λ and T for each model: a dot a seed, a bar the mean."""
     cells = cells[cells.ema.isna() & (cells.augmentation == "none")]
-    cells = cells.assign(arm=arm_names(cells, ("model", "optimizer", "learning_rate")))
+    cells = cells.assign(arm=arm_names(cells, RUN))
     return dots_by_clip(cells, "iterations", 100 * cells.test_accuracy, "test accuracy (%)")
 
 
 def generalization_gap(cells: pd.DataFrame) -> Figure:
     """Test loss minus loss on un-augmented training images, over λ and T."""
     cells = cells[cells.ema.isna() & (cells.augmentation == "none")]
-    cells = cells.assign(arm=arm_names(cells, ("model", "optimizer", "learning_rate")))
+    cells = cells.assign(arm=arm_names(cells, RUN))
     figure = dots_by_clip(cells, "iterations", cells.loss_gap, "test loss - training loss (nats)")
     for axes in figure.axes:
         axes.axhline(0, color="0.6", lw=0.8, zorder=0)
@@ -261,8 +280,7 @@ def paired_augmentation(cells: pd.DataFrame) -> Figure:
 def pair(cells: pd.DataFrame, axis: str) -> pd.DataFrame:
     """Rows with a value on `axis`, each with the `difference` of its test accuracy to that of the
     cell which has none there and is else the same."""
-    same = ["model", "optimizer", "learning_rate", "clip", "threshold", "augmentation", "seed"]
-    same = [a for a in (*same, "iterations", "ema") if a != axis]
+    same = [a for a in (*RUN, "clip", "threshold", "seed", "iterations", "ema") if a != axis]
     none = cells[axis].isna() if axis == "ema" else cells[axis] == "none"
     baseline = cells.loc[none, [*same, "test_accuracy"]]
     merged = cells[~none].merge(baseline, on=same, suffixes=("", "_baseline"))
@@ -311,7 +329,7 @@ def dots_by_clip(
     for one in axes[:, 0]:
         one.set_ylabel(label)
     tidy(axes, arms)
-    legend(figure, axes[0, 0])
+    legend(figure)
     return figure
 
 

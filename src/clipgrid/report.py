@@ -1,24 +1,120 @@
-"""The report's start page: what was asked, what was found, how to read it, what was trained."""
+"""The pages of the report that are about the whole study: the verdicts, the start page (what was
+asked, what was found, how to read it, what was trained), the reproducibility checklist."""
 
 import json
 from pathlib import Path
+from urllib.parse import quote
 
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from clipgrid import study
+from clipgrid import claims, study, tables
+from clipgrid.aggregate import documented, read_cells
 from clipgrid.grid import canonical
 from clipgrid.names import OPTIMIZERS, clip_name, model_name
 from clipgrid.statistics import paired, t_interval
 from clipgrid.study import Study
 from clipgrid.tables import clip_names, clips_in, in_order, plus_minus
+from clipgrid.verdicts import VERDICTS, Evidence
+from clipgrid.verdicts import judge as judged
 
 
-def start_page(path: Path, template: Path) -> str:
+def judge(path: Path, claims_file: Path) -> None:
+    """Write `claims.csv` beside the study at `path`, and below `tables/` the claims as HTML and
+    LaTeX, the published facts likewise, the reproducibility checklist, and a LaTeX document of
+    all tables."""
+    s, results = study.load(path), path.parent
+    table = judged(claims.load(claims_file), Evidence(s, results))
+    table.to_csv(results / "claims.csv", index=False, float_format="%.6g")
+    pages = results / "tables"
+    pages.mkdir(exist_ok=True)
+    sha = claims.digest(claims_file)
+    external = table.section == "external"
+    rules = f"Decided by {claims_file.name}, SHA-256 {sha}. {tables.HOW_TO_READ_CLAIMS}"
+    title = "The document's claims, judged"
+    tables.save_claims(table[~external], pages / "claims", title, rules)
+    title = "External validation: published facts, tried here"
+    tables.save_claims(table[external], pages / "external", title, rules)
+    (pages / "checklist.html").write_text(tables.checklist_page(checklist(s, results, table, sha)))
+    names = [*(n for n, e in s.experiments.items() if e.section), "claims", "external"]
+    (pages / "all.tex").write_text(tables.latex_document(s.title, names))
+
+
+def checklist(s: Study, results: Path, table: pd.DataFrame, sha: str) -> list[tuple[str, str]]:
+    """What a reviewer asks about a study, answered from what was run: (question, answer)."""
+    cells = read_cells(results)
+    trained = json.loads((results / "trained.json").read_text())
+    data = json.loads((results / "data.json").read_text())
+    failed = cells[cells.ema.isna()].groupby("status").size()
+    seeds = " to ".join(map(str, sorted(set(cells.groupby("experiments").seed.nunique()))))
+    images = data["images"]
+    lacking = int(table.reason.str.startswith("This study has no cell").sum())
+    rates = cells.groupby("optimizer").learning_rate.unique()
+    tuned = "; ".join(
+        f"{OPTIMIZERS[o]} {', '.join(map(canonical, sorted(r)))}" for o, r in rates.items()
+    )
+    return [
+        (
+            "What is claimed, and how is it decided?",
+            f"{len(table)} statements, each by rules fixed in {s.claims} (SHA-256 {sha}).",
+        ),
+        (
+            "What was run?",
+            f"{trained['cells']} cells, read off {trained['trajectories']} runs:"
+            f" {trained['steps_trained']:,} steps trained for {trained['steps_asked']:,} asked for."
+            f" {study.settings(s)}.",
+        ),
+        ("What was not run?", f"The cells that {lacking} of the statements need."),
+        (
+            "Which data?",
+            f"{data['name']} ({data['source']}; {data['licence']}), {images['train']} training,"
+            f" {images['validation']} validation and {images['test']} test images, split once by"
+            f" seed {data['split_seed']}; SHA-256 {data['checksum']}.",
+        ),
+        (
+            "How were hyper-parameters chosen?",
+            f"Learning rates ({tuned}) were all run and are all reported; where a rule says tuned,"
+            " the one best on validation images in each arm. Nothing else was chosen by results."
+            " The test images are read once, at T; the last step counts, never the best.",
+        ),
+        (
+            "How many seeds?",
+            f"{seeds} in an arm. A seed decides weights, batches, augmentation, dropout, the part"
+            " of the training images and the exchanged labels; arms share it.",
+        ),
+        (
+            "What are the error bars?",
+            "95% t-intervals over seeds, of differences paired by seed; Newcombe's and"
+            " Clopper-Pearson's for rates. Holm's correction within each family of claims.",
+        ),
+        (
+            "Was anything left out?",
+            f"No. Of {int(failed.sum())} cells of raw weights {int(failed.get('collapsed', 0))} are"
+            f" collapsed and {int(failed.get('diverged', 0))} diverged; both are counted, and a"
+            " diverged run is judged as a net that guesses.",
+        ),
+        (
+            "How much compute?",
+            f"{duration(trained['training_seconds'])} of training, over all runs, and"
+            f" {duration(trained['evaluation_seconds'] + trained['readout_seconds'])} of"
+            f" evaluation; one thread a run, {', '.join(trained['device'])}"
+            f" ({', '.join(trained['processor'])}).",
+        ),
+        (
+            "Can it be run again?",
+            "Each cell has its command (All cells), which gives the same bits on the same kind of"
+            f" machine. torch {', '.join(trained['torch'])}, Python {', '.join(trained['python'])},"
+            f" commit {', '.join(trained['commit'])}; all pins in envs/requirements.lock.",
+        ),
+    ]
+
+
+def start_page(path: Path, template: Path, claims_file: Path) -> str:
     """The page, in reStructuredText, for the study at `path` and the tables beside it."""
     s = study.load(path)
     results = path.parent
-    cells = pd.read_csv(results / "cells.csv")
+    cells = documented(read_cells(results), s)
+    verdicts = pd.read_csv(results / "claims.csv")
     environment = Environment(
         loader=FileSystemLoader(template.parent), undefined=StrictUndefined, trim_blocks=True
     )
@@ -32,7 +128,41 @@ def start_page(path: Path, template: Path) -> str:
         outcomes=outcomes(cells),
         seeds=len(s.seeds),
         duration=duration,
+        number=int((verdicts.section != "external").sum()),
+        verdicts=verdict_table(verdicts[verdicts.section != "external"], s),
+        facts=verdict_table(verdicts[verdicts.section == "external"], s),
+        counts=counts(verdicts[verdicts.section != "external"]),
+        claims_file=claims_file.name,
+        claims_sha256=claims.digest(claims_file),
     )
+
+
+def counts(verdicts: pd.DataFrame) -> str:
+    """`12 are supported, 9 refuted, ...`"""
+    found = verdicts.verdict.value_counts()
+    parts = [f"{found[v]} {v}" for v in VERDICTS if v in found]
+    return ", ".join(parts)
+
+
+def verdict_table(verdicts: pd.DataFrame, s: Study) -> str:
+    """The start page's table of verdicts, as HTML; the last column shows the exhibit."""
+    shown = tables.claims_html(verdicts)[["Claim", "Statement", "Verdict", "Effect [95% interval]"]]
+    shown["Exhibit"] = [exhibit(name, s) for name in verdicts.exhibit]
+    return tables.VERDICT_STYLE + shown.to_html(
+        index=False, border=0, escape=False, classes="verdicts"
+    )
+
+
+def exhibit(name: str, s: Study) -> str:
+    """A link that shows an exhibit of the report."""
+    folder = "tables" if name in {*s.experiments, "claims"} else "figures"
+    kind, suffix = ("html", "html") if folder == "tables" else ("img", "svg")
+    path = quote(f"{s.results}/{folder}/{name}.{suffix}", safe="")
+    show = (
+        f"app.setView({{navbarMode: 'resultinfo', resultPath: '{path}', content: '{kind}',"
+        f" contentPath: results['{path}'].data_uri}})"
+    )
+    return f'<a href="javascript:void {show}">{name}</a>'
 
 
 def arms(cells: pd.DataFrame, s: Study) -> list[dict]:
@@ -51,7 +181,7 @@ def arms(cells: pd.DataFrame, s: Study) -> list[dict]:
         difference = (
             plus_minus(paired(by_seed[smallest], by_seed["no clipping"]), 1, sign="+")
             if smallest and "no clipping" in by_seed
-            else "-"
+            else "–"
         )
         rows.append(
             {
@@ -59,7 +189,7 @@ def arms(cells: pd.DataFrame, s: Study) -> list[dict]:
                 + (f", η = {canonical(rate)}" if varies else ""),
                 "iterations": iterations,
                 "accuracies": [
-                    unbroken(plus_minus(t_interval(by_seed[name]), 1)) if name in by_seed else "-"
+                    unbroken(plus_minus(t_interval(by_seed[name]), 1)) if name in by_seed else "–"
                     for name in map(clip_name, clips)
                 ],
                 "difference": unbroken(difference),

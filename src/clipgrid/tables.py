@@ -4,6 +4,7 @@ import html
 import math
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -13,8 +14,8 @@ from clipgrid.statistics import Interval, t_interval
 from clipgrid.study import Experiment
 
 ARM = [
-    *("model", "optimizer", "learning_rate", "augmentation", "ema", "iterations"),
-    *("clip", "threshold"),
+    *("model", "optimizer", "learning_rate", "augmentation", "schedule", "train_images"),
+    *("label_noise", "ema", "iterations", "clip", "threshold"),
 ]
 
 HTML = """<!doctype html>
@@ -97,7 +98,7 @@ def in_order(cells: pd.DataFrame) -> pd.DataFrame:
     return cells.loc[order]
 
 
-def stated(section: str, arm: dict) -> dict:
+def stated(section: str | None, arm: dict) -> dict:
     """What the document states of an arm: accuracy (%), loss and words, as text."""
     with resources.files("clipgrid").joinpath("document.csv").open() as file:
         document = pd.read_csv(file, dtype={"section": str, "accuracy": str, "loss": str})
@@ -123,6 +124,9 @@ def display(table: pd.DataFrame) -> pd.DataFrame:
         "Optimizer": table.optimizer.map(OPTIMIZERS),
         "Learning rate": table.learning_rate.map(canonical),
         "Images": table.augmentation.map(AUGMENTATIONS),
+        "Schedule": table.schedule,
+        "Training images": table.train_images,
+        "Label noise": table.label_noise.map(canonical),
         "Average": table.ema.map(lambda e: "raw" if pd.isna(e) else f"EMA {canonical(e)}"),
         "T": table.iterations.map(str),
         "Clipping": clip_names(table).astype(str),
@@ -143,7 +147,10 @@ def display(table: pd.DataFrame) -> pd.DataFrame:
     }
     if table.groupby("optimizer").learning_rate.nunique().max() < 2:
         del columns["Learning rate"]  # the optimizer tells it
-    settings = ("Model", "Optimizer", "Learning rate", "Images", "Average")
+    settings = (
+        *("Model", "Optimizer", "Learning rate", "Images", "Schedule", "Training images"),
+        *("Label noise", "Average"),
+    )
     return pd.DataFrame(
         {
             name: values
@@ -186,6 +193,163 @@ def files_page(files: list[Path]) -> str:
     return HTML.format(title="Settings and provenance", table="".join(texts), note="")
 
 
+HOW_TO_READ_CLAIMS = (
+    "Supported: all rules of the claim hold at 5% after Holm's correction within its family."
+    " Refuted: the data show that one doesn't, or that it fails somewhere (a counterexample)."
+    " Inconclusive: they show neither. Effects are means over seeds of paired differences with"
+    " 95% t-intervals, unless the measure says otherwise; p is for the statement, after correction."
+)
+UNIT_DIGITS = {"points": 1, "%": 1, "nats": 3}
+
+
+def effect_words(row: Any) -> str:
+    """`+1.2 [0.3, 2.1] points`; nothing where nothing was measured."""
+    if math.isnan(row.effect):
+        return ""
+    unit = "" if row.unit in (None, "") or row.unit != row.unit else f" {row.unit}"
+    if not unit:
+        return ""
+    if row.unit not in UNIT_DIGITS:
+        return f"{row.effect:.4g}{unit}"
+    digits = UNIT_DIGITS[row.unit]
+    sign = "" if row.verdict == "not comparable" or row.unit == "%" else "+"
+    if math.isnan(row.low):
+        return f"{row.effect:{sign}.{digits}f}{unit}"
+    return f"{row.effect:{sign}.{digits}f} [{row.low:.{digits}f}, {row.high:.{digits}f}]{unit}"
+
+
+def claims_table(claims: pd.DataFrame) -> pd.DataFrame:
+    """The claims as they are printed."""
+    names = claims.measure.str.replace("_", " ")
+    columns = {
+        "Claim": claims.id,
+        "Section": claims.section,
+        "Statement": claims.statement,
+        "Verdict": claims.verdict,
+        "Effect [95% interval]": [effect_words(row) for row in claims.itertuples()],
+        "of": names.where(claims.effect.notna() & claims.unit.notna() & (claims.unit != ""), ""),
+        "p": claims.p.map(p_words),
+        "n": claims.n.where(claims.n > 0, "").astype(str),
+        "Source": claims.source,
+        "Why": claims.reason,
+    }
+    if (claims.section == "external").all():
+        del columns["Section"]
+    else:
+        del columns["Source"]
+    return pd.DataFrame(columns)
+
+
+def p_words(p: float) -> str:
+    return "" if math.isnan(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def save_claims(claims: pd.DataFrame, stem: Path, title: str, note: str) -> None:
+    """Write the claims as `stem`.html and, without the reasons, as `stem`.tex."""
+    shown = claims_html(claims)
+    shown["Statement"] = '<p class="statement">' + shown.Statement
+    shown["Effect [95% interval]"] = '<p class="effect">' + shown["Effect [95% interval]"]
+    page = shown.to_html(index=False, border=0, escape=False, classes="claims")
+    style = CLAIMS_STYLE + VERDICT_STYLE
+    stem.with_suffix(".html").write_text(
+        HTML.format(title=html.escape(title), table=style + page, note=html.escape(note))
+    )
+    shown = claims_table(claims)
+    shown = shown.drop(columns=["Why", "Source"], errors="ignore")
+    wide = {"Statement": "p{8cm}", "of": "p{3.5cm}", "p": "r", "n": "r"}
+    columns = "".join(wide.get(name, "l") for name in shown.columns)
+    save_latex(shown, stem, title, columns, "longtable")
+
+
+def claims_html(claims: pd.DataFrame) -> pd.DataFrame:
+    """The claims as they are printed, each cell as HTML, verdicts in their colours."""
+    shown = claims_table(claims).map(lambda text: html.escape(str(text)))
+    shown["Verdict"] = [f'<b class="{v.replace(" ", "-")}">{v}</b>' for v in claims.verdict]
+    return shown
+
+
+CLAIMS_STYLE = """<style>
+.claims td { white-space: normal; vertical-align: top; }
+.claims p.statement { min-width: 14em; margin: 0; color: #222; }
+.claims p.effect { white-space: nowrap; margin: 0; color: #222; }
+.claims td:last-child { min-width: 24em; color: #444; }
+</style>
+"""
+VERDICT_STYLE = """<style>
+b.supported { color: #02795a; } b.refuted { color: #b34700; }
+b.ill-posed, b.self-contradicted { color: #8d4a83; }
+b.inconclusive, b.not-comparable { color: #555; }
+.verdicts { font-size: .85em; line-height: 1.3; } .verdicts th { text-align: left; }
+.verdicts td, .verdicts th { padding: .25em .8em .25em 0; vertical-align: top; }
+.verdicts b, .verdicts td:nth-child(4), .verdicts a { white-space: nowrap; }
+</style>
+"""
+
+
+def checklist_page(answers: list[tuple[str, str]]) -> str:
+    """Questions and answers as an HTML page."""
+    table = pd.DataFrame(answers, columns=["Question", "Answer"])
+    style = "<style>td { white-space: normal; vertical-align: top; max-width: 50em; }</style>"
+    return HTML.format(
+        title="Reproducibility checklist",
+        table=style + table.to_html(index=False, border=0),
+        note="",
+    )
+
+
+def latex_document(title: str, names: list[str]) -> str:
+    """A document, for pdflatex, of the tables NAME.tex that lie beside it."""
+    inputs = "\n".join(rf"\input{{{name}.tex}}" for name in names)
+    return LATEX.format(title=latex_text(title), inputs=inputs)
+
+
+LATEX = r"""\documentclass{{article}}
+\usepackage[utf8]{{inputenc}}
+\usepackage[T1]{{fontenc}}
+\usepackage[landscape, margin=1.5cm]{{geometry}}
+\usepackage{{booktabs, longtable}}
+\title{{{title}}}
+\date{{}}
+\begin{{document}}
+\maketitle
+\small
+{inputs}
+\end{{document}}
+"""
+
+LATEX_SIGNS = {
+    **{"\\": r"\textbackslash{}", "%": r"\%", "_": r"\_", "&": r"\&", "#": r"\#", "$": r"\$"},
+    **{"≥": r"$\geq$", "±": r"$\pm$", "λ": r"$\lambda$", "η": r"$\eta$", "×": r"$\times$"},
+    **{"·": r"$\cdot$", "‖": r"$\Vert$", "<": r"$<$", ">": r"$>$", "|": r"$|$", "∞": r"$\infty$"},
+}
+
+
+def latex_text(text: str) -> str:
+    """Text with every sign that LaTeX would take amiss spelled out."""
+    return "".join(LATEX_SIGNS.get(sign, sign) for sign in text)
+
+
+def save_latex(
+    shown: pd.DataFrame,
+    stem: Path,
+    title: str,
+    columns: str | None = None,
+    environment: str = "table",
+) -> None:
+    """Write a table as `stem`.tex."""
+    latex = shown.astype(str).map(latex_text)
+    latex.columns = latex.columns.map(latex_text)
+    latex.style.hide(axis="index").to_latex(
+        stem.with_suffix(".tex"),
+        hrules=True,
+        caption=latex_text(title),
+        label=f"tab:{stem.name}",
+        column_format=columns,
+        environment=None if environment == "table" else environment,
+        position=None if environment != "table" else "htbp",
+    )
+
+
 FILTER = """<p><input type="search" placeholder="filter, e.g. vgg11 norm1_ T5000" size="40"
 oninput="const words = this.value.split(' ');
 for (const row of document.querySelectorAll('tbody tr'))
@@ -204,8 +368,4 @@ def save(table: pd.DataFrame, shown: pd.DataFrame, stem: Path, title: str, note:
             note=html.escape(note),
         )
     )
-    latex = shown.replace({"≥": r"$\\geq$", "±": r"$\\pm$", "λ": r"$\\lambda$"}, regex=True)
-    latex.columns = latex.columns.str.replace("%", r"\%")
-    latex.style.hide(axis="index").to_latex(
-        stem.with_suffix(".tex"), hrules=True, caption=title, label=f"tab:{stem.name}"
-    )
+    save_latex(shown, stem, title)

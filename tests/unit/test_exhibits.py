@@ -41,6 +41,9 @@ def cells():
                 "clip": "norm",
                 "threshold": threshold,
                 "augmentation": augmentation,
+                "schedule": "constant",
+                "train_images": "all",
+                "label_noise": 0.0,
                 "seed": seed,
                 "iterations": iterations,
                 "ema": ema,
@@ -63,7 +66,15 @@ def histories(cells):
     runs = cells.drop_duplicates("trajectory")[
         [
             *("trajectory", "model", "optimizer", "learning_rate"),
-            *("clip", "threshold", "augmentation", "seed"),
+            *(
+                "clip",
+                "threshold",
+                "augmentation",
+                "schedule",
+                "train_images",
+                "label_noise",
+                "seed",
+            ),
         ]
     ]
     steps = pd.DataFrame({"step": np.arange(1, 41), "norm": 3.0, "loss": np.linspace(2, 0.1, 40)})

@@ -65,7 +65,7 @@ def test_a_fault_given_on_the_command_line_is_refused(project, snakemake):
 def test_a_value_given_on_the_command_line_changes_the_study(project, snakemake, job_stats):
     run = snakemake(project, "--dry-run", "--configfile", BASE, "--config", "seeds=[5]")
     assert run.returncode == 0, run.stdout
-    assert sum(n for rule, n in job_stats(run.stdout).items() if rule.startswith("train_")) == 9
+    assert sum(n for rule, n in job_stats(run.stdout).items() if rule.startswith("train_")) == 19
     assert "_seed5/" in run.stdout
     assert "_seed0/" not in run.stdout
 
@@ -78,6 +78,45 @@ def test_a_study_file_that_does_not_exist_is_named(project, snakemake):
     assert not (project / "results").exists()
 
 
+# ---- the claims file ----------------------------------------------------------------------------
+
+
+def test_all_faults_of_the_claims_are_reported_at_once_and_before_anything_trains(
+    project, snakemake
+):
+    claims = yaml.safe_load((project / "claims.yaml").read_text())
+    claims["claims"]["C3"]["rules"][0]["statistic"] = "paired-t"
+    claims["claims"]["C4"]["rules"][0]["margin"] = 0.5
+    claims["claims"]["C5"]["rules"][1]["margin"] = "0.5 points"
+    claims["claims"]["C6"]["rules"][0]["measure"] = "test_acuracy"
+    claims["claims"]["C7"]["rules"] = []
+    (project / "claims.yaml").write_text(yaml.safe_dump(claims))
+
+    run = snakemake(project, "--cores", 1, "--configfile", BASE)
+
+    assert_refused(run, project)
+    assert "claims.yaml can't be judged by" in run.stdout
+    faults = dict(line.strip().split(": ", 1) for line in run.stdout.splitlines() if ": " in line)
+    assert "did you mean paired t?" in faults["claims.C3.rules[0]"]
+    assert "number with its unit" in faults["claims.C4.rules[0].margin"]
+    assert "did you mean test_accuracy?" in faults["claims.C6.rules[0].measure"]
+    assert "at least one" in faults["claims.C7.rules"]
+
+
+def test_a_margin_in_another_unit_than_its_measures_is_refused(project, snakemake):
+    text = (project / "claims.yaml").read_text()
+    (project / "claims.yaml").write_text(text.replace("margin: 0.05 nats", "margin: 5 points"))
+    run = snakemake(project, "--cores", 1, "--configfile", BASE)
+    assert_refused(run, project)
+    assert "claims.C4.rules[0].margin: must be in nats, the unit of loss_area" in run.stdout
+
+
+def test_a_claims_file_that_does_not_exist_is_named(project, snakemake):
+    run = snakemake(project, "--cores", 1, "--config", "claims=absent.yaml")
+    assert_refused(run, project)
+    assert "absent.yaml can't be read" in run.stdout
+
+
 # ---- dry runs of a fresh clone ------------------------------------------------------------------
 
 
@@ -86,7 +125,7 @@ def test_a_fresh_clone_plans_the_documents_whole_grid(project, snakemake, job_st
     run = snakemake(project, "--dry-run", *arguments)
     assert run.returncode == 0, run.stdout
     jobs = job_stats(run.stdout)
-    assert sum(n for rule, n in jobs.items() if rule.startswith("train_")) == 48
+    assert sum(n for rule, n in jobs.items() if rule.startswith("train_")) == 480
     assert jobs["experiment"] == 5
     assert not (project / "results").exists()
 

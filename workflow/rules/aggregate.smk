@@ -1,4 +1,4 @@
-# result files and histories of all cells → tidy tables, and what was trained
+# result files and histories of all cells → tidy tables, and what was trained → verdicts
 
 
 rule aggregate:
@@ -15,13 +15,13 @@ rule aggregate:
         page=report(
             f"{RESULTS}/tables/cells.html",
             caption="../../report/cells.rst",
-            category="Provenance",
+            category="5 Provenance",
             labels={"exhibit": "1 All cells, and their commands"},
         ),
         settings=report(
             f"{RESULTS}/tables/settings.html",
             caption="../../report/settings.rst",
-            category="Provenance",
+            category="5 Provenance",
             labels={"exhibit": "2 The study, the data, the training"},
         ),
     log:
@@ -32,3 +32,44 @@ rule aggregate:
         settings=SETTINGS,
     shell:
         "python -m clipgrid aggregate --study {input.study:q} 2> {log:q}"
+
+
+rule judge:
+    input:
+        study=f"{RESULTS}/study.json",
+        data=f"{RESULTS}/data.pt",
+        cells=f"{RESULTS}/cells.csv",
+        histories=f"{RESULTS}/histories.parquet",
+        trained=f"{RESULTS}/trained.json",
+        claims=STUDY.claims,
+    output:
+        claims=f"{RESULTS}/claims.csv",
+        page=report(
+            f"{RESULTS}/tables/claims.html",
+            caption="../../report/claims.rst",
+            category="1 Verdicts",
+            labels={"exhibit": "1 All claims, and why"},
+        ),
+        external=report(
+            f"{RESULTS}/tables/external.html",
+            caption="../../report/claims.rst",
+            category="4 External validation",
+            labels={"exhibit": "1 Published facts, tried here"},
+        ),
+        checklist=report(
+            f"{RESULTS}/tables/checklist.html",
+            caption="../../report/checklist.rst",
+            category="5 Provenance",
+            labels={"exhibit": "3 Reproducibility checklist"},
+        ),
+        tex=expand(f"{RESULTS}/tables/{{name}}.tex", name=["claims", "external", "all"]),
+    log:
+        f"{RESULTS}/logs/judge.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/judge.tsv"
+    conda:
+        "../../envs/clipgrid.yaml"
+    params:
+        settings=SETTINGS,
+    shell:
+        "python -m clipgrid judge --study {input.study:q} --claims {input.claims:q} 2> {log:q}"

@@ -17,7 +17,7 @@ sys.path.insert(0, str(SRC))
 # Jobs run the code that lies here, whatever their environment has installed.
 shell.prefix(f"export PYTHONPATH={shlex.quote(str(SRC))}; ".replace("{", "{{").replace("}", "}}"))
 
-from clipgrid import grid, study
+from clipgrid import claims, grid, study
 
 # A config file on the command line replaces config.yaml: one file is one study.
 if not workflow.overwrite_configfiles:
@@ -29,6 +29,7 @@ try:
     for file in workflow.configfiles:
         study.read(Path(file))
     STUDY = study.parse(config, ", ".join(map(str, workflow.configfiles)))
+    claims.load(Path(STUDY.claims))
 except study.StudyError as error:
     raise WorkflowError(str(error))
 
@@ -44,7 +45,11 @@ for trajectory, readouts in TRAJECTORIES.items():
     BY_READOUTS[tuple(readout.name for readout in readouts)].append(trajectory)
 
 
+# Those of the document have a page each.
+DOCUMENTED = [name for name, experiment in STUDY.experiments.items() if experiment.section]
+
+
 def section(wildcards):
     """The report's category of an experiment: the document's section and title."""
     experiment = STUDY.experiments[wildcards.experiment]
-    return f"{experiment.section} {experiment.title}"
+    return f"2 Section {experiment.section}: {experiment.title}"

@@ -10,15 +10,24 @@ RUN_NOTEBOOK = (
     " ) 2> {log.text:q}"
 )
 
+# Figures across the study, by their files' names: (category, exhibit).
+AT_WORK = "3 Clipping at work"
 STUDY_FIGURES = {
-    "gradient-norms": "1 Gradient norms",
-    "clip-fraction": "2 How often clipping fires",
-    "accuracy": "3 Accuracy over λ and T",
-    "paired-ema": "4 Moving average, paired",
-    "paired-augmentation": "5 Augmentation, paired",
-    "generalization-gap": "6 Generalisation gap",
+    "forest": ("1 Verdicts", "2 Effects of the claims"),
+    "heat-map": (AT_WORK, "01 Accuracy over λ and learning rate"),
+    "time-to-target": (AT_WORK, "02 Steps to a target"),
+    "gradient-norms": (AT_WORK, "03 Gradient norms"),
+    "clip-fraction": (AT_WORK, "04 How often clipping fires"),
+    "accuracy": (AT_WORK, "05 Accuracy over λ and T"),
+    "schedule": (AT_WORK, "06 A schedule that depends on T"),
+    "generalization-gap": (AT_WORK, "07 Generalisation gap"),
+    "matched-gap": (AT_WORK, "08 The gap at matched training loss"),
+    "paired-ema": (AT_WORK, "09 Moving average, paired"),
+    "paired-augmentation": (AT_WORK, "10 Augmentation, paired"),
+    "transformed": (AT_WORK, "11 Transformed test images"),
+    "clip-kinds": (AT_WORK, "12 Kinds of clipping"),
+    "external": ("4 External validation", "2 Published facts, seen here"),
 }
-ACROSS = "Clipping across the study"
 
 
 rule experiment:
@@ -55,7 +64,7 @@ rule experiment:
     benchmark:
         f"{RESULTS}/benchmarks/notebooks/{{experiment}}.tsv"
     wildcard_constraints:
-        experiment="|".join(STUDY.experiments),
+        experiment="|".join(DOCUMENTED) or "none",
     conda:
         "../../envs/clipgrid.yaml"
     params:
@@ -69,25 +78,27 @@ rule experiment:
 rule across_study:
     input:
         cells=f"{RESULTS}/cells.csv",
+        study=f"{RESULTS}/study.json",
         histories=f"{RESULTS}/histories.parquet",
+        claims=f"{RESULTS}/claims.csv",
         notebook=ROOT / "notebooks/study.ipynb",
     output:
         figures=[
             report(
                 f"{RESULTS}/figures/{name}.svg",
                 caption=f"../../report/{name}.rst",
-                category=ACROSS,
+                category=category,
                 labels={"exhibit": exhibit},
             )
-            for name, exhibit in STUDY_FIGURES.items()
+            for name, (category, exhibit) in STUDY_FIGURES.items()
         ],
         pdfs=[f"{RESULTS}/figures/{name}.pdf" for name in STUDY_FIGURES],
         notebook=f"{RESULTS}/notebooks/study.ipynb",
         page=report(
             f"{RESULTS}/notebooks/study.html",
             caption="../../report/notebook.rst",
-            category=ACROSS,
-            labels={"exhibit": "7 Executed notebook"},
+            category=AT_WORK,
+            labels={"exhibit": "13 Executed notebook"},
         ),
     log:
         notebook=f"{RESULTS}/logs/notebooks/study.ipynb",
@@ -110,6 +121,8 @@ rule start_page:
         data=f"{RESULTS}/data.json",
         cells=f"{RESULTS}/cells.csv",
         trained=f"{RESULTS}/trained.json",
+        verdicts=f"{RESULTS}/claims.csv",
+        claims=STUDY.claims,
         template=ROOT / "report/workflow.rst",
     output:
         f"{RESULTS}/workflow.rst",
@@ -119,7 +132,7 @@ rule start_page:
         "../../envs/clipgrid.yaml"
     shell:
         "python -m clipgrid start-page --study {input.study:q} --template {input.template:q}"
-        " > {output:q} 2> {log:q}"
+        " --claims {input.claims:q} > {output:q} 2> {log:q}"
 
 
 report: str(Path(RESULTS, "workflow.rst").resolve())
@@ -133,10 +146,12 @@ rule html_report:
             f"{RESULTS}/workflow.rst",
             f"{RESULTS}/tables/cells.html",
             f"{RESULTS}/tables/settings.html",
+            f"{RESULTS}/tables/claims.html",
             f"{RESULTS}/notebooks/study.html",
-            *expand(f"{RESULTS}/notebooks/{{experiment}}.html", experiment=STUDY.experiments),
+            *expand(f"{RESULTS}/notebooks/{{experiment}}.html", experiment=DOCUMENTED),
         ],
         study=f"{RESULTS}/study.json",
+        style=ROOT / "report/style.css",
     output:
         f"{RESULTS}/report.html",
     log:
@@ -150,4 +165,4 @@ rule html_report:
         snakefile=ROOT / "Snakefile",
     shell:
         "snakemake --snakefile {params.snakefile:q} --configfile {input.study:q} --nolock"
-        " --report {output:q} {input.exhibits:q} 2> {log:q}"
+        " --report {output:q} --report-stylesheet {input.style:q} {input.exhibits:q} 2> {log:q}"

@@ -1,5 +1,7 @@
-"""What the workflow tests share: a project to run in, and the commands that a person would type."""
+"""What the tests of whole studies share: a project to run in, and the commands that a person would
+type; the smoke study, run to its end once."""
 
+import json
 import os
 import re
 import shutil
@@ -9,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 PARTS = (
     "Snakefile",
     "config.yaml",
+    "claims.yaml",
     "profiles",
     "workflow",
     "src",
@@ -97,3 +101,20 @@ def clipgrid():
 @pytest.fixture(scope="session")
 def job_stats():
     return count_jobs
+
+
+@pytest.fixture(scope="session")
+def smoke_run(tmp_path_factory, worker_id):
+    """A project in which the one command ran the smoke study, and what it printed. Run once for
+    all workers: the first that asks does it, the others wait. Only to be read."""
+    folder = tmp_path_factory.getbasetemp()
+    folder = (folder if worker_id == "master" else folder.parent) / "smoke"
+    project, record = folder / "project", folder / "run.json"
+    with FileLock(f"{folder}.lock"):
+        if not record.exists():
+            folder.mkdir()
+            copy_project(project)
+            study = ("--configfile", "studies/smoke.yaml")
+            run = run_module(project, "snakemake", "--cores", 2, *study)
+            record.write_text(json.dumps([run.args, run.returncode, run.stdout]))
+    return project, subprocess.CompletedProcess(*json.loads(record.read_text()))

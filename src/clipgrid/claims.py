@@ -1,0 +1,301 @@
+"""The claims: a YAML file as typed, validated data. Imports neither torch nor pandas.
+
+Each claim is one statement with the rules, fixed before the run, that decide on it. `load` raises
+`StudyError`, whose message lists every fault with its key and what would be right.
+"""
+
+import hashlib
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, WithJsonSchema
+
+from clipgrid.grid import CLIPS, TRANSFORMATIONS
+from clipgrid.study import (
+    Axis,
+    Selection,
+    Settings,
+    StudyError,
+    clip,
+    explain,
+    key_path,
+    listed,
+    read,
+    some,
+    spelled,
+)
+
+KINDS = ("quantitative", "comparative", "inference", "definition", "protocol", "published")
+"""What a claim is; `published` ones are not the document's, but facts that others have found."""
+
+UNITS = {
+    **{f"{of}_accuracy": "points" for of in ("train", "validation", "test", *TRANSFORMATIONS)},
+    **{f"{of}_loss": "nats" for of in ("train", "validation", "test")},
+    "log_test_loss": "%",
+    "accuracy_gap": "points",
+    "loss_gap": "nats",
+    "gap_at_matched_loss": "nats",
+    "loss_area": "nats",
+    "steps_to_target": "steps",
+}
+"""Measures of a cell and their units; see `verdicts.measure`."""
+
+COMPUTATIONS = (
+    *("clipping_changes_the_batch", "gradients_below_are_clipped", "clips_to_the_norm", "formula"),
+    *("raises_small_gradients", "keeps_the_direction", "explosion_is_vanishing"),
+    *("explosion_is_imbalance", "one_iteration_suffices", "hyper_parameters"),
+    *("longer_runs_converge_faster", "average_tracks_losses", "alexnet_input"),
+    *("resnet_has_many_heads", "pooling_reduces_parameters", "augmentation_enlarges_the_store"),
+    *("alexnet_on_imagenet", "alexnet_optimizers", "vgg_beats_resnet"),
+    *("more_iterations_less_accuracy", "best_models_so_far", "underfitting_by_overfitting"),
+    *("validates_on_originals", "only_the_product_matters"),
+)
+"""The functions of `computations`, which imports torch."""
+
+EVENTS = ("failed", "exploded", "clipped")
+"""What may happen to a run; see `verdicts.happened`."""
+
+
+def word_or_clip(value: Any) -> str:
+    """A kind of clipping, with whatever threshold the study has; or one clip, canonically."""
+    return value if isinstance(value, str) and value in CLIPS else spelled(clip(value))
+
+
+def quantity(value: Any) -> Any:
+    """`0.5 points` → (0.5, "points")."""
+    match = re.fullmatch(r"(\d+\.?\d*) *([a-z%]+)", str(value).strip())
+    if not match:
+        units = ", ".join(dict.fromkeys(UNITS.values()))
+        raise ValueError(f"{value!r} must be a number with its unit ({units}), as in 0.5 points")
+    return float(match[1]), match[2]
+
+
+Quantity = Annotated[
+    tuple[float, str],
+    BeforeValidator(quantity),
+    WithJsonSchema({"type": "string", "pattern": r"^\d+\.?\d* *[a-z%]+$"}),
+]
+ClipWord = Annotated[
+    str,
+    BeforeValidator(word_or_clip),
+    WithJsonSchema({"anyOf": [{"type": "number", "exclusiveMinimum": 0}, {"type": "string"}]}),
+]
+
+
+class Cells(Selection):
+    """Cells, by their values on the axes."""
+
+    clips: Axis[ClipWord] | None = None  # type: ignore[assignment]
+    """Clips, or kinds of clipping with whatever threshold the study has."""
+
+
+def named(cells: Cells) -> Cells:
+    some(cells.axes)
+    return cells
+
+
+class Gain(Settings):
+    """What is compared is how much the measure gains from one of these to the other."""
+
+    start: Annotated[Cells, AfterValidator(named)]
+    """Cells that the gain is measured from."""
+    end: Annotated[Cells, AfterValidator(named)]
+    """Cells that it is measured to."""
+
+
+class Contrast(Settings):
+    """Cells against cells, everything else equal."""
+
+    cells: Cells = Cells()
+    """Where to look: every combination of the values named. On other axes it is what is usual."""
+    arm: Annotated[Cells, AfterValidator(named)]
+    """What is compared ..."""
+    baseline: Annotated[Cells, AfterValidator(named)]
+    """... with what."""
+
+
+class Paired(Contrast):
+    """The difference of a measure between two arms, paired by seed, by Student's t."""
+
+    statistic: Literal["paired t"]
+    measure: Literal[*UNITS]  # type: ignore[valid-type]
+    """What is measured of each cell."""
+    claim: Literal["higher", "lower", "not lower", "not higher", "same", "different"]
+    """How the document says that the arm compares."""
+    margin: Quantity
+    """The smallest difference that matters."""
+    gain: Gain | None = None
+    """Compare gains instead of values: an interaction."""
+    learning_rate: Literal["each", "tuned"] = "each"
+    """At each learning rate, or at the one that is best on the validation images in each arm."""
+    steps: Annotated[int, Field(ge=1)] | None = None
+    """Of a loss area: over so many first steps, instead of all to T."""
+
+
+class Sooner(Contrast):
+    """Which arm reaches a validation accuracy in fewer steps, paired by seed, by the sign test: a
+    run that never does needs infinitely many."""
+
+    statistic: Literal["sign test"]
+    target: Quantity
+    """Accuracy to reach."""
+    claim: Literal["sooner", "later"]
+    """When the document says that the arm reaches it."""
+
+
+class Rates(Contrast):
+    """How often runs of two arms meet an event: Newcombe's interval, Fisher's exact test."""
+
+    statistic: Literal["Newcombe"]
+    event: Literal[*EVENTS]  # type: ignore[valid-type]
+    """What happens to a run."""
+    claim: Literal["more often", "less often"]
+    """How the document says that the arm compares."""
+
+
+class Never(Settings):
+    """That an event never happens to a run: the Clopper-Pearson interval of its rate."""
+
+    statistic: Literal["Clopper-Pearson"]
+    event: Literal[*EVENTS]  # type: ignore[valid-type]
+    """What is said never to happen."""
+    cells: Annotated[Cells, AfterValidator(named)]
+    """To which runs."""
+
+
+class Stated(Settings):
+    """A figure that the document measured on other images: it stands beside the measured one."""
+
+    statistic: Literal["figure of other data"]
+    measure: Literal[*UNITS]  # type: ignore[valid-type]
+    """What was measured."""
+    cells: Annotated[Cells, AfterValidator(named)]
+    """Cells that are the document's, but for the images."""
+    figure: str
+    """What the document states."""
+
+
+class Computation(Settings):
+    """A statement that can be computed on: the name of one of `computations`."""
+
+    statistic: Literal["computation"]
+    name: Literal[*COMPUTATIONS]  # type: ignore[valid-type]
+    """Which."""
+
+
+Rule = Annotated[
+    Paired | Sooner | Rates | Never | Stated | Computation, Field(discriminator="statistic")
+]
+
+
+class Claim(Settings):
+    """One statement, and how it is decided."""
+
+    section: str
+    """Of the document; of a published fact, `external`."""
+    kind: Literal[*KINDS]  # type: ignore[valid-type]
+    """What kind of statement it is."""
+    statement: str
+    """The statement, in our words."""
+    family: Annotated[str, Field(pattern=r"^[a-z][a-z -]*$")]
+    """Claims that are tested together: Holm's correction is made within it."""
+    exhibit: str
+    """The figure or table of the report that shows it."""
+    source: str | None = None
+    """Of a published fact: where it was found."""
+    rules: Annotated[list[Rule], BeforeValidator(some)]
+    """All must hold; the first one's effect is shown."""
+
+
+class Claims(Settings):
+    """A file of claims."""
+
+    usual: Cells = Cells()
+    """What the cells of a rule have on an axis that the rule doesn't name."""
+    claims: Annotated[
+        dict[Annotated[str, Field(pattern=r"^[A-Z]\d+$")], Claim], BeforeValidator(some)
+    ]
+    """The claims by their ids."""
+
+
+def load(path: Path) -> Claims:
+    """The claims in a YAML file; StudyError, with all faults, if it can't be judged by."""
+    try:
+        claims = Claims.model_validate(read(path))
+        faults = [fault for key, claim in claims.claims.items() for fault in unsound(key, claim)]
+    except ValidationError as error:
+        faults = [(place(e["loc"]) or "the file", explain(e, Claims)) for e in error.errors()]
+    if faults:
+        raise StudyError(listed(faults, f"{path} can't be judged by"))
+    return claims
+
+
+def place(loc: tuple[int | str, ...]) -> str:
+    """The key of a fault, without the name of the rule's model that pydantic adds to it."""
+    return key_path(tuple(p for i, p in enumerate(loc) if not (i == 4 and loc[2] == "rules")))
+
+
+def unsound(key: str, claim: Claim) -> list[tuple[str, str]]:
+    """Faults of a claim that concern two of its keys at once."""
+    faults = []
+    if (claim.kind == "published") != (claim.source is not None):
+        faults.append((f"claims.{key}.source", "published facts have one, and no others"))
+    for i, rule in enumerate(claim.rules):
+        path = f"claims.{key}.rules[{i}]"
+        if isinstance(rule, Stated) and rule.measure in ("steps_to_target", "gap_at_matched_loss"):
+            faults.append((f"{path}.measure", "is of two runs, or may be infinite: not a figure"))
+        if isinstance(rule, Paired):
+            if not rule.margin[0] > 0:
+                faults.append((f"{path}.margin", "must be above 0"))
+            if rule.learning_rate == "tuned" and not rule.cells.learning_rates:
+                faults.append((f"{path}.cells", "must name the learning_rates to choose from"))
+            if rule.gain:
+                faults += unsound_gain(rule, rule.gain, f"{path}.gain")
+            if rule.measure == "steps_to_target":
+                faults.append((f"{path}.measure", "may be infinite: use statistic: sign test"))
+            elif rule.margin[1] != UNITS[rule.measure]:
+                right = f"must be in {UNITS[rule.measure]}, the unit of {rule.measure}"
+                faults.append((f"{path}.margin", f"{right}, not in {rule.margin[1]}"))
+            if rule.steps and rule.measure != "loss_area":
+                faults.append((f"{path}.steps", f"means nothing for {rule.measure}"))
+        if isinstance(rule, Sooner) and rule.target[1] != "%":
+            faults.append((f"{path}.target", f"must be in %, not in {rule.target[1]}"))
+        if isinstance(rule, Contrast):
+            differing = set(rule.arm.axes) ^ set(rule.baseline.axes)
+            if differing:
+                axes = ", ".join(sorted(differing))
+                faults.append((path, f"arm and baseline must name the same axes: {axes}"))
+            elif rule.arm == rule.baseline:
+                faults.append((path, "arm and baseline are the same"))
+            twice = set(rule.arm.axes) & set(rule.cells.axes)
+            if twice:
+                axes = ", ".join(sorted(twice))
+                faults.append((f"{path}.cells", f"{axes}: the arms say it already"))
+            if any(len(values) > 1 for values in rule.baseline.axes.values()):
+                faults.append((f"{path}.baseline", "must have one value on each axis"))
+            if "seeds" in {*rule.arm.axes, *rule.baseline.axes, *rule.cells.axes}:
+                faults.append((path, "arms are paired by seed: all seeds that they share count"))
+    return faults
+
+
+def unsound_gain(rule: Paired, gain: Gain, path: str) -> list[tuple[str, str]]:
+    faults = []
+    start, end = gain.start.axes, gain.end.axes
+    if set(start) != set(end) or start == end:
+        faults.append((path, "start and end must differ, on the same axes"))
+    if any(len(values) > 1 for values in (*start.values(), *end.values())):
+        faults.append((path, "must have one value on each axis"))
+    if twice := set(start) & {*rule.arm.axes, *rule.cells.axes}:
+        faults.append((path, f"{', '.join(sorted(twice))}: arms or cells say it already"))
+    return faults
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of the file: a rule that is changed after the run shows."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def schema() -> dict[str, Any]:
+    """JSON schema of a file of claims, for editors."""
+    return Claims.model_json_schema()

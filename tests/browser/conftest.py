@@ -1,0 +1,60 @@
+"""What a reader has: a browser, without a network, and the report of the smoke study."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    program = next(filter(None, map(shutil.which, CHROMIUM)), None)
+    if program is None:
+        pytest.fail(
+            "The report is tested in Chromium, and none was found: apt install chromium"
+            f" (looked for {', '.join(CHROMIUM)} on the PATH)",
+            pytrace=False,
+        )
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=program,
+            args=["--no-sandbox", "--host-resolver-rules=MAP * ~NOTFOUND"],
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def report(browser, request) -> Path:
+    """The report that the one command makes. A browser that is missing shows before it is run."""
+    project, run = request.getfixturevalue("smoke_run")
+    assert run.returncode == 0, run.stdout
+    return project / "results/smoke/report.html"
+
+
+@pytest.fixture(scope="module")
+def open_report(browser, report):
+    """Opens the report in a window of a width and a height: a page that keeps what it requested
+    and what it had to complain about, in any of its frames."""
+    contexts = []
+
+    def opened(width: int = 1366, height: int = 768) -> Page:
+        context = browser.new_context(viewport={"width": width, "height": height})
+        contexts.append(context)
+        page = context.new_page()
+        page.requests, page.errors = [], []
+        page.on("request", lambda request: page.requests.append(request.url))
+        page.on("websocket", lambda socket: page.requests.append(socket.url))
+        page.on("pageerror", lambda error: page.errors.append(str(error)))
+        page.on("console", lambda line: line.type == "error" and page.errors.append(line.text))
+        page.goto(report.as_uri())
+        expect(page.locator("h1.title")).to_be_visible()
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()

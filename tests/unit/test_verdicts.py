@@ -1,0 +1,936 @@
+"""Verdicts on made-up studies whose effects are known: each claim by its own rules alone."""
+
+import gc
+import itertools
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from clipgrid import claims, grid, statistics, study, verdicts
+from clipgrid.verdicts import Evidence, evidence_for
+
+GOLDEN = Path(__file__).parent / "golden" / "claims.csv"
+EVERY = 5  # steps between two looks
+T = 20
+WIDE = np.array([-1, 1, -1, 1, -1, 1])  # its 95% interval is 1.15 to both sides
+NARROW = WIDE / 10
+NEARLY = 1.34 + WIDE  # the p of its t-test is 0.03
+TWO_MODELS = {"alexnet": {"width": 0.125}, "vgg11": {"width": 0.125}}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nothing_to_collect():
+    """statsmodels collects garbage in every Holm: keep it from going through all that is loaded."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+def nothing(_):
+    """As all cells and runs are unless a test says otherwise."""
+    return {}
+
+
+class Bench:
+    """Makes studies and judges them."""
+
+    def __init__(self, config, folder):
+        self.config, self.folder, self.studies = config, folder, itertools.count()
+
+    def study(self, measured=nothing, curve=nothing, **axes):
+        """The evidence of a study of λ = 1, 10, inf and 6 seeds. `measured` tells what differs in a
+        cell's row, `curve` what does in a run's history: values at each step, or at each look."""
+        config = self.config | {
+            "expand": "product",
+            "optimizers": {"momentum": {"learning_rates": [0.03]}},
+            "clips": [1, 10, "inf"],
+            "iterations": [T],
+            "ema": ["none"],
+            "seeds": list(range(6)),
+            "training": {"batch_size": 4, "evaluate_every": EVERY},
+            **axes,
+        }
+        s = study.parse(config)
+        cells = grid.cells(s)
+        results = self.folder / f"study{next(self.studies)}"
+        results.mkdir()
+        (results / "study.json").write_text(study.to_json(s))
+        about = {"name": "digits", "classes": [str(i) for i in range(10)]}
+        (results / "data.json").write_text(json.dumps(about))
+        table = pd.DataFrame([{**row(cell), **measured(cell)} for cell in cells])
+        table.to_csv(results / "cells.csv", index=False)
+        histories = [
+            history(run, readouts[-1].iterations, curve(run))
+            for run, readouts in grid.trajectories(cells).items()
+        ]
+        columns = {name: np.concatenate([h[name] for h in histories]) for name in histories[0]}
+        pd.DataFrame(columns).to_parquet(results / "histories.parquet", index=False)
+        return Evidence(study.load(results / "study.json"), results)
+
+    def judge(self, evidence, families=nothing, **rules):
+        """The table of claims, by their ids. All are of one family, unless `families` says."""
+        path = self.folder / "claims.yaml"
+        statements = {
+            key: {
+                "section": "1",
+                "kind": "comparative",
+                "statement": f"Statement {key}",
+                "family": families(key) or "clipping",
+                "exhibit": "accuracy",
+                "rules": of if isinstance(of, list) else [of],
+            }
+            for key, of in rules.items()
+        }
+        path.write_text(yaml.safe_dump({"claims": statements}, sort_keys=False))
+        return verdicts.judge(claims.load(path), evidence).set_index("id", drop=False)
+
+    def verdict(self, evidence, *rules):
+        """The row of one claim that has these rules."""
+        return self.judge(evidence, Q1=list(rules)).loc["Q1"]
+
+
+@pytest.fixture
+def bench(config, tmp_path):
+    return Bench(config, tmp_path)
+
+
+def row(cell):
+    """A row of cells.csv: a run that went well."""
+    run = cell.trajectory
+    accuracies = ("train", "validation", "test", *grid.TRANSFORMATIONS)
+    return {
+        "cell": cell.name,
+        "trajectory": run.name,
+        "experiments": "x",
+        "model": run.model,
+        "optimizer": run.optimizer,
+        "learning_rate": run.learning_rate,
+        "clip": run.clip,
+        "threshold": run.threshold,
+        "augmentation": run.augmentation,
+        "schedule": run.schedule,
+        "train_images": run.train_images or "all",
+        "label_noise": run.label_noise,
+        "seed": run.seed,
+        "iterations": cell.readout.iterations,
+        "ema": cell.readout.ema,
+        "status": "finished",
+        "steps_clipped": 0,
+        "clip_fraction": 0.0,
+        **{f"{of}_accuracy": 0.5 for of in accuracies},
+        **{f"{of}_loss": 1.0 for of in ("train", "validation", "test")},
+    }
+
+
+def history(run, last, curve):
+    """The columns of histories.parquet of one run."""
+    steps = np.arange(1, last + 1)
+    looks = steps % EVERY == 0
+    columns = {"loss": np.ones(last)}
+    for column, usual in (("validation_loss", 1.0), ("validation_accuracy", 0.5)):
+        columns[column] = np.full(last, np.nan)
+        columns[column][looks] = curve.get(column, usual)
+    if "loss" in curve:
+        columns["loss"] = curve["loss"]
+    return {"trajectory": np.repeat(run.name, last), "step": steps, **columns}
+
+
+DIVERGED = {
+    "status": "diverged",
+    **{f"{of}_{what}": None for of in ("train", "validation", "test") for what in
+       ("loss", "accuracy")},
+    **{f"{of}_accuracy": None for of in grid.TRANSFORMATIONS},
+}  # fmt: skip
+
+
+def rule(claim="higher", **keys):
+    """λ = 1 against no clipping, a margin of one point."""
+    return {
+        "statistic": "paired t",
+        "measure": "test_accuracy",
+        "claim": claim,
+        "margin": "1 points",
+        "arm": {"clips": [1]},
+        "baseline": {"clips": ["inf"]},
+        **keys,
+    }
+
+
+def clipped_at_1(cell):
+    return getattr(cell, "trajectory", cell).threshold == 1
+
+
+def by_seed(points, measure="test_accuracy"):
+    """Where λ = 1 an accuracy is higher by so many points, a number a seed; and in all arms alike
+    it is very different from seed to seed."""
+
+    def measured(cell):
+        seed = cell.trajectory.seed
+        points_here = points[seed] if clipped_at_1(cell) else 0
+        return {measure: 0.3 + 0.07 * (seed % 7) + points_here / 100}
+
+    return measured
+
+
+# ---- higher, lower, the same --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("claim", "differences", "verdict"),
+    [
+        ("higher", 3 + WIDE, "supported"),
+        ("higher", -3 + WIDE, "refuted"),
+        ("higher", 0 + NARROW, "refuted"),  # shown to be smaller than the margin
+        ("higher", 0.5 + NARROW, "refuted"),  # above 0, and yet smaller than what matters
+        ("higher", 0.9 + WIDE, "inconclusive"),
+        ("lower", -3 + WIDE, "supported"),
+        ("lower", 3 + WIDE, "refuted"),
+        ("lower", 0 + NARROW, "refuted"),
+        ("lower", -0.9 + WIDE, "inconclusive"),
+        ("not lower", 3 + WIDE, "supported"),
+        ("not lower", -0.5 + NARROW, "supported"),  # lower, by less than what matters
+        ("not lower", 0 + WIDE, "inconclusive"),
+        ("not lower", -3 + WIDE, "refuted"),
+        ("not higher", -3 + WIDE, "supported"),
+        ("not higher", 0.5 + NARROW, "supported"),
+        ("not higher", 0 + WIDE, "inconclusive"),
+        ("not higher", 3 + WIDE, "refuted"),
+        ("same", 0 + NARROW, "supported"),
+        ("same", 0.5 + NARROW, "supported"),
+        ("same", 0 + WIDE, "inconclusive"),
+        ("same", 3 + WIDE, "refuted"),
+        ("same", -3 + WIDE, "refuted"),
+        ("different", 3 + WIDE, "supported"),
+        ("different", -3 + WIDE, "supported"),
+        ("different", 0.9 + WIDE, "inconclusive"),
+        ("different", 0 + NARROW, "refuted"),
+    ],
+)
+def test_the_verdict_on_a_difference(bench, claim, differences, verdict):
+    found = bench.verdict(bench.study(by_seed(differences)), rule(claim))
+    assert found.verdict == verdict
+    assert found.effect == pytest.approx(differences.mean())
+    assert (found.unit, found.n) == ("points", 6)
+
+
+def test_the_interval_is_students(bench):
+    found = bench.verdict(bench.study(by_seed(3 + WIDE)), rule())
+    # The standard error is sqrt(6/5)/sqrt(6), and t(0.975, 5) is 2.570582.
+    assert (found.low, found.high) == pytest.approx((3 - 1.149599, 3 + 1.149599), abs=1e-5)
+
+
+reals = st.floats(-5, 5, allow_subnormal=False)
+
+
+@given(st.lists(reals, min_size=2, max_size=8), st.floats(0.1, 2))
+def test_p_values_say_what_the_95_percent_interval_says(differences, margin):
+    d = np.array(differences)
+    assume(np.ptp(d) > 1e-3)
+    low, high = statistics.paired_t(d)[1:3]
+    assume(min(abs(bound - x) for bound in (low, high) for x in (0, margin, -margin)) > 1e-6)
+    for claim, supported, refuted in (
+        ("higher", low > 0, high < margin),
+        ("lower", high < 0, low > -margin),
+        ("not lower", low > -margin, high < -margin),
+        ("not higher", high < margin, low > margin),
+        ("same", -margin < low and high < margin, low > margin or high < -margin),
+        ("different", low > margin or high < -margin, -margin < low and high < margin),
+    ):
+        support, against = evidence_for(claim, margin, d)
+        assert (support < 0.05, against < 0.05) == (supported, refuted)
+
+
+@pytest.mark.parametrize("seeds", [5, 6])
+def test_runs_that_are_the_same_bit_for_bit_refute_a_difference_with_6_seeds_or_more(bench, seeds):
+    """There is no spread and no t: a p of 2 / 2^n, as of n coins, is below 5% from 6 seeds on."""
+    found = bench.verdict(bench.study(by_seed([0] * seeds), seeds=list(range(seeds))), rule())
+    assert (found.effect, found.low, found.high) == (0, 0, 0)
+    assert (found.p, found.sign_flip_p, found.cohens_d) == (1, 1, 0)
+    assert found.p_against == 2 / 2**seeds
+    assert found.verdict == ("refuted" if seeds == 6 else "inconclusive")
+
+
+# ---- how many seeds -----------------------------------------------------------------------------
+
+
+def test_what_is_inconclusive_says_how_many_seeds_would_decide(bench):
+    found = bench.verdict(bench.study(by_seed(0.9 + WIDE)), rule())
+    assert found.seeds_needed > 6
+    assert f"some {found.seeds_needed} seeds would decide" in found.reason
+
+
+def test_a_larger_effect_takes_fewer_seeds(bench):
+    needed = [
+        bench.verdict(bench.study(by_seed(effect + WIDE)), rule()).seeds_needed
+        for effect in (0.6, 0.8, 1.0)
+    ]
+    assert needed == sorted(set(needed), reverse=True)
+
+
+def test_what_is_decided_needs_no_seeds(bench):
+    assert pd.isna(bench.verdict(bench.study(by_seed(3 + WIDE)), rule()).seeds_needed)
+
+
+def test_one_seed_shows_an_effect_and_decides_nothing(bench):
+    found = bench.verdict(bench.study(by_seed([30]), seeds=[0]), rule())
+    assert found.verdict == "inconclusive"
+    assert found.reason.startswith("One seed: nothing can be said about the spread.")
+    assert "nan" not in found.reason
+    assert (found.effect, found.n) == (pytest.approx(30), 1)
+    assert pd.isna([found.low, found.high, found.cohens_d, found.seeds_needed]).all()
+
+
+# ---- pairs --------------------------------------------------------------------------------------
+
+
+def test_the_order_of_the_cells_means_nothing(bench):
+    evidence = bench.study(by_seed(0.9 + WIDE))
+    first = bench.verdict(evidence, rule())
+    path = evidence.results / "cells.csv"
+    for i in range(3):
+        pd.read_csv(path).sample(frac=1, random_state=i).to_csv(path, index=False)
+        again = bench.verdict(Evidence(evidence.study, evidence.results), rule())
+        pd.testing.assert_series_equal(first, again)
+
+
+def test_only_seeds_that_both_arms_have_are_compared(bench):
+    differences = [50, 2, 3, 4, -50]  # of the first and the last there is one arm alone
+    arms = [{"clips": [1], "seeds": [0, 1, 2, 3]}, {"clips": ["inf"], "seeds": [1, 2, 3, 4]}]
+    evidence = bench.study(
+        by_seed(differences),
+        expand="experiments",
+        seeds=[0, 1, 2, 3, 4],
+        experiments={"x": {"title": "X", "section": "1", "select": arms}},
+    )
+    found = bench.verdict(evidence, rule())
+    assert (found.effect, found.n) == (pytest.approx(3), 3)
+
+
+def test_strata_are_averaged_within_each_seed(bench):
+    def measured(cell):
+        better = {"alexnet": 4, "vgg11": 2}[cell.trajectory.model] + WIDE[cell.trajectory.seed]
+        return {"test_accuracy": 0.5 + better / 100 * clipped_at_1(cell)}
+
+    found = bench.verdict(bench.study(measured, models=TWO_MODELS), rule())
+    assert (found.verdict, found.n) == ("supported", 6)
+    assert found.effect == pytest.approx(3)
+    assert "From +2.0 points (VGG-11) to +4.0 points (AlexNet)." in found.reason
+
+
+def test_an_arm_of_several_values_is_compared_value_by_value(bench):
+    def measured(cell):
+        better = {1: 4, 10: 2, math.inf: 0}[cell.trajectory.threshold]
+        return {"test_accuracy": 0.5 + (better + WIDE[cell.trajectory.seed]) / 100}
+
+    found = bench.verdict(bench.study(measured), rule(arm={"clips": [1, 10]}))
+    assert (found.effect, found.n) == (pytest.approx(3), 6)
+    assert "From +2.0 points (λ = 10) to +4.0 points (λ = 1)." in found.reason
+
+
+def test_one_counterexample_refutes_what_holds_on_average(bench):
+    def measured(cell):
+        better = {"alexnet": 10, "vgg11": -2}[cell.trajectory.model]
+        better += WIDE[cell.trajectory.seed]
+        return {"test_accuracy": 0.5 + better / 100 * clipped_at_1(cell)}
+
+    found = bench.verdict(bench.study(measured, models=TWO_MODELS), rule())
+    assert found.p < 0.05
+    assert found.verdict == "refuted"
+    assert found.reason.startswith("Not in general: VGG-11: -2.0 points. ")
+
+
+def test_a_stratum_that_may_be_chance_is_no_counterexample(bench):
+    def measured(cell):
+        better = {"alexnet": 10 + WIDE, "vgg11": -NEARLY}[cell.trajectory.model]
+        return {"test_accuracy": 0.5 + better[cell.trajectory.seed] / 100 * clipped_at_1(cell)}
+
+    # Below 5% by itself, but there are two strata to find one in.
+    assert bench.verdict(bench.study(measured, models=TWO_MODELS), rule()).verdict == "supported"
+
+
+# ---- families and rules -------------------------------------------------------------------------
+
+
+def test_claims_of_one_family_share_their_5_percent(bench):
+    evidence = bench.study(by_seed(NEARLY))
+    other = rule(measure="validation_accuracy")  # no difference there, and no spread: p is 1
+    alone = bench.judge(evidence, Q1=rule())
+    assert alone.p["Q1"] == pytest.approx(0.03, abs=0.001)
+    assert alone.verdict["Q1"] == "supported"
+    together = bench.judge(evidence, Q1=rule(), Q2=other, Q3=other)
+    assert together.p["Q1"] == pytest.approx(3 * alone.p["Q1"])
+    assert together.verdict["Q1"] == "inconclusive"
+    apart = bench.judge(
+        evidence, Q1=rule(), Q2=other, Q3=other, families={"Q2": "others", "Q3": "others"}.get
+    )
+    assert apart.loc["Q1", "p"] == alone.p["Q1"]
+    assert apart.verdict["Q1"] == "supported"
+
+
+def test_a_claim_that_is_not_tested_costs_its_family_nothing(bench):
+    missing = rule(cells={"iterations": [99]})
+    table = bench.judge(bench.study(by_seed(NEARLY)), Q1=rule(), Q2=missing, Q3=missing)
+    assert table.verdict.tolist() == ["supported", "inconclusive", "inconclusive"]
+
+
+def test_all_rules_must_hold(bench):
+    evidence = bench.study(by_seed(3 + WIDE))
+    holds, fails = rule(), rule("lower")
+    assert bench.verdict(evidence, holds, holds).verdict == "supported"
+    assert bench.verdict(evidence, holds, rule("same", margin="3 points")).verdict == "inconclusive"
+    assert bench.verdict(evidence, holds, fails).verdict == "refuted"
+    assert bench.verdict(evidence, fails, holds).verdict == "refuted"
+
+
+def test_what_has_more_rules_to_fail_fails_by_less_chance(bench):
+    evidence = bench.study(by_seed(-NEARLY))
+    not_lower = rule("not lower", margin="0.001 points")
+    other = rule("same", measure="validation_accuracy")  # no difference there, and no spread
+    alone, together = bench.verdict(evidence, not_lower), bench.verdict(evidence, not_lower, other)
+    assert alone.verdict == "refuted"
+    assert together.verdict == "inconclusive"
+    assert together.p_against == pytest.approx(2 * alone.p_against)
+
+
+# ---- cells that failed, or that there are none of ------------------------------------------------
+
+
+def test_a_diverged_run_counts_as_one_that_guesses_and_is_mentioned(bench):
+    def measured(cell):
+        diverged = clipped_at_1(cell) and cell.trajectory.seed == 0
+        return DIVERGED if diverged else {"test_accuracy": 0.7, "test_loss": 0.5}
+
+    evidence = bench.study(measured)
+    found = bench.verdict(evidence, rule("lower"))
+    assert (found.effect, found.n) == (pytest.approx((10 - 70) / 6), 6)
+    assert "Failed: 1 of 6 runs, against 0 of 6." in found.reason
+    found = bench.verdict(evidence, rule(measure="test_loss", margin="0.05 nats"))
+    assert (found.effect, found.n) == (pytest.approx((math.log(10) - 0.5) / 6), 6)
+    found = bench.verdict(evidence, rule("lower", measure="accuracy_gap"))
+    assert found.effect == pytest.approx((0 - (50 - 70)) / 6)
+
+
+def test_where_all_diverged_the_arms_are_the_same(bench):
+    found = bench.verdict(bench.study(lambda _: DIVERGED), rule("same"))
+    assert (found.effect, found.verdict) == (0, "supported")
+    assert "Failed: 6 of 6 runs, against 6 of 6." in found.reason
+
+
+def test_the_steps_after_a_run_diverged_have_the_loss_of_guessing(bench):
+    def curve(run):
+        losses = np.full(T, 1.0)
+        if clipped_at_1(run):
+            losses[T // 2 :] = np.nan
+        return {"loss": losses}
+
+    loss_area = rule(measure="loss_area", margin="0.05 nats")
+    found = bench.verdict(bench.study(curve=curve), loss_area)
+    assert found.effect == pytest.approx((math.log(10) - 1) / 2)
+
+
+@pytest.mark.parametrize(
+    ("asked", "named"),
+    [
+        (rule(cells={"iterations": [99]}), "T = 99"),
+        (rule(cells={"models": ["alexnet", "vgg11"]}), "VGG-11"),
+        (rule(arm={"clips": [0.5]}), "λ = 0.5"),
+        (rule(baseline={"clips": ["agc0.01"]}), "agc0.01"),
+        (rule(gain={"start": {"iterations": [T]}, "end": {"iterations": [50]}}), "T = 50"),
+        (
+            {
+                "statistic": "Clopper-Pearson",
+                "event": "clipped",
+                "cells": {"label_noise": [0.4]},
+            },
+            "label noise 0.4",
+        ),
+        (
+            {
+                "statistic": "figure of other data",
+                "measure": "test_accuracy",
+                "figure": "71%",
+                "cells": {"models": ["resnet18"]},
+            },
+            "ResNet-18",
+        ),
+    ],
+)
+def test_what_the_study_has_no_cells_for_is_inconclusive_and_they_are_named(bench, asked, named):
+    found = bench.verdict(bench.study(), asked)
+    assert (found.verdict, found.n) == ("inconclusive", 0)
+    assert found.reason.startswith("This study has no cell with ")
+    assert named in found.reason
+    assert pd.isna([found.effect, found.low, found.high, found.p, found.p_against]).all()
+
+
+# ---- measures and arms ---------------------------------------------------------------------------
+
+
+def test_a_learning_rate_is_tuned_on_validation_images_and_not_on_test_images(bench):
+    # λ = 1, best on validation images at 0.03, is better on test images at 0.1.
+    validation = {(1, 0.03): 0.8, (1, 0.1): 0.7, (math.inf, 0.03): 0.5, (math.inf, 0.1): 0.6}
+    test = {(1, 0.03): 0.62, (1, 0.1): 0.9, (math.inf, 0.03): 0.5, (math.inf, 0.1): 0.55}
+
+    def measured(cell):
+        run = cell.trajectory
+        here = run.threshold, run.learning_rate
+        return {"validation_accuracy": validation[here], "test_accuracy": test[here]}
+
+    evidence = bench.study(
+        measured, clips=[1, "inf"], optimizers={"momentum": {"learning_rates": [0.03, 0.1]}}
+    )
+    rates = {"cells": {"learning_rates": [0.03, 0.1]}}
+    tuned = bench.verdict(evidence, rule(learning_rate="tuned", **rates))
+    assert tuned.effect == pytest.approx(62 - 55)
+    each = bench.verdict(evidence, rule(**rates))
+    assert each.effect == pytest.approx(((62 - 50) + (90 - 55)) / 2)
+
+
+def test_a_gain_is_a_difference_of_differences(bench):
+    def measured(cell):
+        gained = {"alexnet": 5, "vgg11": 2}[cell.trajectory.model] * clipped_at_1(cell)
+        level = {"alexnet": 30, "vgg11": 60}[cell.trajectory.model]
+        noise = WIDE[cell.trajectory.seed] * clipped_at_1(cell)
+        noise *= cell.trajectory.model == "alexnet"
+        return {"test_accuracy": (level + gained + noise) / 100}
+
+    found = bench.verdict(
+        bench.study(measured, models=TWO_MODELS),
+        rule(
+            gain={"start": {"clips": ["inf"]}, "end": {"clips": [1]}},
+            arm={"models": ["alexnet"]},
+            baseline={"models": ["vgg11"]},
+        ),
+    )
+    assert (found.verdict, found.n) == ("supported", 6)
+    assert found.effect == pytest.approx(3)
+
+
+@pytest.mark.parametrize(("steps", "area"), [(5, -0.4), (10, 0.0), (20, 0.2), (None, 0.2)])
+def test_a_loss_area_is_that_of_the_first_steps_asked_for(bench, steps, area):
+    def curve(run):
+        lower, higher = np.full(5, 0.6), np.full(T - 5, 1.4)
+        return {"loss": np.concatenate([lower, higher])} if clipped_at_1(run) else {}
+
+    keys = {"steps": steps} if steps else {}
+    loss_area = rule(measure="loss_area", margin="0.05 nats", **keys)
+    found = bench.verdict(bench.study(curve=curve), loss_area)
+    assert found.effect == pytest.approx(area, abs=1e-12)
+
+
+def test_losses_are_compared_by_their_ratio_where_the_measure_is_logarithmic(bench):
+    evidence = bench.study(lambda cell: {"test_loss": 0.25 if clipped_at_1(cell) else 0.5})
+    found = bench.verdict(evidence, rule("lower", measure="log_test_loss", margin="10 %"))
+    assert (found.effect, found.unit) == (pytest.approx(-100 * math.log(2)), "%")
+
+
+def test_a_loss_area_is_up_to_the_cells_own_T(bench):
+    def curve(run):
+        return {"loss": np.linspace(1, 0.05, T) if clipped_at_1(run) else np.ones(T)}
+
+    loss_area = rule("lower", measure="loss_area", margin="0.05 nats", cells={"iterations": [10]})
+    found = bench.verdict(bench.study(curve=curve, iterations=[10, T]), loss_area)
+    assert found.effect == pytest.approx(-np.arange(10).mean() * 0.05)
+
+
+def test_a_run_that_only_learns_slower_has_no_other_gap_at_the_same_loss(bench):
+    levels = {True: [2.0, 1.75, 1.5, 1.25], False: [2.0, 1.5, 1.0, 0.5]}  # of training loss
+
+    def curve(run):
+        train = np.array(levels[clipped_at_1(run)])
+        return {"loss": train.repeat(EVERY), "validation_loss": 0.6 + 0.8 * train}
+
+    def measured(cell):
+        train = levels[clipped_at_1(cell)][-1]
+        noise = 0.01 * WIDE[cell.trajectory.seed] * clipped_at_1(cell)
+        return {"train_loss": train, "test_loss": 0.6 + 0.8 * train + noise}
+
+    evidence = bench.study(measured, curve)
+    matched = bench.verdict(
+        evidence, rule("lower", measure="gap_at_matched_loss", margin="0.05 nats")
+    )
+    assert matched.effect == pytest.approx(0, abs=1e-9)
+    assert matched.verdict == "refuted"
+    at_the_end = bench.verdict(evidence, rule("lower", measure="loss_gap", margin="0.05 nats"))
+    assert at_the_end.effect == pytest.approx(-0.2 * (1.25 - 0.5))
+    assert at_the_end.verdict == "supported"
+
+
+def test_runs_that_share_no_training_loss_are_left_out_and_counted(bench):
+    def curve(run):
+        first = 0.4 if clipped_at_1(run) and run.seed < 2 else 2.0
+        train = np.linspace(first, first / 2, 4)
+        higher = 0.3 * clipped_at_1(run) + 0.01 * run.seed * clipped_at_1(run)
+        return {"loss": train.repeat(EVERY), "validation_loss": train + higher}
+
+    gap = rule(measure="gap_at_matched_loss", margin="0.05 nats")
+    found = bench.verdict(bench.study(curve=curve), gap)
+    assert (found.verdict, found.n) == ("supported", 4)
+    assert found.effect == pytest.approx(0.3 + 0.035)
+    assert "2 seeds have no training loss in common." in found.reason
+
+
+def test_a_kind_of_clipping_has_whatever_threshold_the_study_has(bench):
+    def measured(cell):
+        better = (2 + WIDE[cell.trajectory.seed]) * (cell.trajectory.clip == "value")
+        return {"test_accuracy": 0.5 + better / 100}
+
+    evidence = bench.study(measured, clips=[1, "value0.13", "inf"])
+    found = bench.verdict(evidence, rule(arm={"clips": ["value"]}))
+    assert (found.effect, found.n) == (pytest.approx(2), 6)
+
+
+# ---- the other statistics ------------------------------------------------------------------------
+
+
+def reaches_70_percent(never=()):
+    """Looks at which λ = 1 finds 75% after 10 steps, but for the seeds in `never`."""
+
+    def curve(run):
+        reaches = clipped_at_1(run) and run.seed not in never
+        return {"validation_accuracy": [0.3, 0.75, 0.6, 0.65] if reaches else [0.3, 0.4, 0.5, 0.6]}
+
+    return curve
+
+
+SOONER = {
+    "statistic": "sign test",
+    "target": "70 %",
+    "claim": "sooner",
+    "arm": {"clips": [1]},
+    "baseline": {"clips": ["inf"]},
+}
+
+
+def test_a_run_that_never_gets_there_is_later_than_one_that_does(bench):
+    evidence = bench.study(curve=reaches_70_percent())
+    found = bench.verdict(evidence, SOONER)
+    assert (found.effect, found.n, found.verdict) == (100, 6, "supported")
+    assert found.p == 2 / 2**6
+    assert found.low == pytest.approx(100 * 0.025 ** (1 / 6))
+    assert "0 and 6" in found.reason  # those that never do, in each arm
+    found = bench.verdict(evidence, {**SOONER, "claim": "later"})
+    assert (found.effect, found.verdict, found.p_against) == (0, "refuted", 2 / 2**6)
+
+
+def test_two_runs_that_never_get_there_tie(bench):
+    found = bench.verdict(bench.study(curve=reaches_70_percent(never=(0, 1))), SOONER)
+    assert (found.effect, found.n, found.verdict) == (pytest.approx(500 / 6), 6, "inconclusive")
+    assert found.p == 2 / 2**4
+    nobody = bench.verdict(bench.study(), SOONER)
+    assert (nobody.effect, nobody.p, nobody.verdict) == (50, 1, "inconclusive")
+
+
+def test_what_comes_after_T_is_not_looked_at(bench):
+    def curve(run):
+        return {"validation_accuracy": [0.3, 0.4, 0.75 if clipped_at_1(run) else 0.5, 0.6]}
+
+    evidence = bench.study(curve=curve, iterations=[10, T])
+    verdicts_at = [
+        bench.verdict(evidence, {**SOONER, "cells": {"iterations": [steps]}}).verdict
+        for steps in (10, T)
+    ]
+    assert verdicts_at == ["inconclusive", "supported"]
+
+
+LESS_OFTEN = {
+    "statistic": "Newcombe",
+    "event": "failed",
+    "claim": "less often",
+    "arm": {"clips": [1]},
+    "baseline": {"clips": ["inf"]},
+}
+
+
+@pytest.mark.parametrize(
+    ("fails", "claim", "verdict"),
+    [
+        (math.inf, "less often", "supported"),
+        (math.inf, "more often", "refuted"),
+        (1, "less often", "refuted"),
+        (1, "more often", "supported"),
+        (10, "less often", "inconclusive"),
+    ],
+)
+def test_rates_of_failures_are_compared(bench, fails, claim, verdict):
+    def measured(cell):
+        failed = cell.trajectory.threshold == fails and cell.trajectory.seed > 0
+        return {"status": "collapsed"} if failed else {}
+
+    found = bench.verdict(bench.study(measured), {**LESS_OFTEN, "claim": claim})
+    assert found.verdict == verdict
+    assert (abs(found.effect), found.n) == (pytest.approx(0 if fails == 10 else 500 / 6), 12)
+    assert found.low <= found.effect <= found.high
+
+
+def test_a_run_explodes_where_its_loss_is_above_three_times_guessing_before_T(bench):
+    def curve(run):
+        losses = np.ones(T)
+        # Above 3 ln 10 = 6.91 at step 15: after T = 10, by T = 20.
+        losses[14] = {1: 6.8, 10: 1, math.inf: 7.0}[run.threshold]
+        return {"loss": losses}
+
+    evidence = bench.study(curve=curve, iterations=[10, T])
+    event = {**LESS_OFTEN, "event": "exploded"}
+    early = bench.verdict(evidence, {**event, "cells": {"iterations": [10]}})
+    assert (early.effect, early.verdict) == (0, "inconclusive")
+    late = bench.verdict(evidence, {**event, "cells": {"iterations": [T]}})
+    assert (late.effect, late.verdict) == (-100, "supported")
+
+
+NEVER_CLIPPED = {"statistic": "Clopper-Pearson", "event": "clipped", "cells": {"clips": [1]}}
+
+
+def test_one_run_refutes_that_it_never_happens(bench):
+    def measured(cell):
+        clipped = clipped_at_1(cell) and cell.trajectory.seed == 5
+        return {"steps_clipped": 3, "clip_fraction": 0.15} if clipped else {}
+
+    found = bench.verdict(bench.study(measured), NEVER_CLIPPED)
+    assert (found.verdict, found.n) == ("refuted", 6)
+    assert found.effect == pytest.approx(100 / 6)
+    assert "1 of 6 runs" in found.reason
+    assert "0.0% to 15.0%" in found.reason
+
+
+def test_that_it_did_not_happen_in_some_runs_is_no_proof(bench):
+    found = bench.verdict(bench.study(), NEVER_CLIPPED)
+    assert (found.verdict, found.effect, found.low) == ("inconclusive", 0, 0)
+    assert found.high == pytest.approx(100 * (1 - 0.025 ** (1 / 6)))
+
+
+def test_a_figure_of_other_images_stands_beside_the_measured_one(bench):
+    figure = {
+        "statistic": "figure of other data",
+        "measure": "test_accuracy",
+        "figure": "71%",
+        "cells": {"clips": [1]},
+    }
+    found = bench.verdict(bench.study(by_seed([0] * 6)), figure)
+    assert found.verdict == "not comparable"
+    assert (found.effect, found.unit) == (pytest.approx(30 + 7 * 2.5), "%")
+    assert "71%" in found.reason
+    assert "digits" in found.reason
+
+
+# ---- A/A studies ---------------------------------------------------------------------------------
+
+REPLICATES = 120
+
+
+def replicated(bench, truth, asked, **axes):
+    """How often each verdict is given to as many studies of 5 seeds, in which λ = 1 is better by
+    `truth` points in the mean. Each is one share of label noise of one study, and has a family of
+    its own."""
+    draws = np.random.default_rng(0)
+    shares = [i / 1000 for i in range(REPLICATES)]
+
+    def measured(cell):
+        better = truth * clipped_at_1(cell)
+        return {"test_accuracy": 0.5 + (better + draws.normal()) / 100}
+
+    evidence = bench.study(
+        measured, clips=[1, "inf"], label_noise=shares, seeds=list(range(5)), **axes
+    )
+    rules = {f"Q{i}": {**asked, "cells": {"label_noise": [s]}} for i, s in enumerate(shares)}
+    names = ("".join(letters) for letters in itertools.product("abcdefghijklmno", repeat=2))
+    families = dict(zip(rules, names, strict=False))
+    found = bench.judge(evidence, families.get, **rules).verdict
+    return (found.value_counts() / REPLICATES).reindex(verdicts.VERDICTS, fill_value=0)
+
+
+def at_most(rate):
+    return rate + 3 * math.sqrt(rate * (1 - rate) / REPLICATES)
+
+
+def test_an_aa_study_has_a_direction_in_5_of_100_claims(bench):
+    """With next to no margin "higher" is refuted by what is lower."""
+    found = replicated(bench, 0, rule(margin="0.001 points"))
+    assert 0 < found.supported <= at_most(0.025)
+    assert 0 < found.refuted <= at_most(0.025)
+
+
+def test_an_aa_study_of_two_strata_has_a_counterexample_in_at_most_5_of_100_claims(bench):
+    found = replicated(bench, 0, rule(margin="0.001 points"), models=TWO_MODELS)
+    assert found.supported <= at_most(0.025)
+    assert found.refuted <= at_most(0.05)
+
+
+def test_an_effect_of_the_margin_is_refuted_in_at_most_5_of_100_claims(bench):
+    found = replicated(bench, 1, rule(margin="1 points"))
+    assert 0 < found.refuted <= at_most(0.025)
+
+
+# ---- the same cells, the same verdicts -----------------------------------------------------------
+
+
+def every_statistic(bench):
+    """A study with something to see for each statistic, and a claim for each."""
+    noise = np.random.default_rng(0).normal(size=(6, 3)).round(3)
+
+    def measured(cell):
+        run, seed = cell.trajectory, cell.trajectory.seed
+        if run.threshold == 10 and seed == 3:
+            return DIVERGED
+        level = 0.5 + 0.005 * cell.readout.iterations + 0.02 * seed
+        better = (0.02 + 0.01 * noise[seed, 0]) * clipped_at_1(run)
+        return {
+            "test_accuracy": level + better * cell.readout.iterations / T,
+            "validation_accuracy": level + 0.005 * noise[seed, 1] * clipped_at_1(run),
+            "test_loss": 1.5 - level - better,
+            "train_loss": 1.2 - level + better,
+            "steps_clipped": 4 * clipped_at_1(run),
+            "clip_fraction": (0.2 + 0.01 * seed) * clipped_at_1(run),
+        }
+
+    def curve(run):
+        slower = (0.2 + 0.02 * noise[run.seed, 1]) * clipped_at_1(run)
+        train = np.array([2.0, 1.5, 1.0, 0.5]) + 0.01 * run.seed + slower
+        validation = 0.6 + 0.8 * train + 0.05 * clipped_at_1(run) * (1 + noise[run.seed, 2])
+        return {
+            "loss": train.repeat(EVERY),
+            "validation_loss": validation,
+            "validation_accuracy": [0.2, 0.4, 0.65 + 0.1 * clipped_at_1(run), 0.8],
+        }
+
+    evidence = bench.study(measured, curve, iterations=[10, T])
+    at = {"cells": {"iterations": [T]}}
+    rates = {"cells": {"iterations": [T], "learning_rates": [0.03]}, "learning_rate": "tuned"}
+    ends = {"start": {"iterations": [10]}, "end": {"iterations": [T]}}
+    rules = {
+        "Q1": rule(**at),
+        "Q2": rule("lower", measure="loss_gap", margin="0.05 nats", **at),
+        "Q3": rule("not lower", measure="validation_accuracy", **at),
+        "Q4": rule("same", measure="loss_area", margin="0.1 nats", steps=10, **at),
+        "Q5": rule("different", measure="gap_at_matched_loss", margin="0.001 nats", **at),
+        "Q6": rule("not higher", margin="3 points", gain=ends),
+        "Q7": rule(**rates),
+        "Q8": [{**SOONER, **at}, rule(arm={"clips": [1, 10]}, **at)],
+        "Q9": {**LESS_OFTEN, "claim": "more often", "arm": {"clips": [10]}, **at},
+        "C1": NEVER_CLIPPED,
+        "C2": {
+            "statistic": "figure of other data",
+            "measure": "test_accuracy",
+            "figure": "71%",
+            "cells": {"clips": [1], "iterations": [T]},
+        },
+        "C3": {"statistic": "computation", "name": "alexnet_input"},
+        "C4": rule(cells={"iterations": [5000]}),
+    }
+    return evidence, rules
+
+
+def test_the_same_cells_give_the_same_table_byte_for_byte(bench, tmp_path):
+    """Where a change of the verdicts is meant, the table that pytest leaves is the new one."""
+    evidence, rules = every_statistic(bench)
+    families = {"Q1": "a", "Q2": "a", "Q3": "a", "Q4": "b", "Q5": "c", "Q6": "d", "Q7": "e"}.get
+    again = Evidence(evidence.study, evidence.results)
+    tables = [bench.judge(e, families, **rules) for e in (evidence, again)]
+    texts = [table.to_csv(index=False, float_format="%.6g") for table in tables]
+    assert texts[0] == texts[1]
+    (tmp_path / "claims.csv").write_text(texts[0])
+    assert (tmp_path / "claims.csv").read_text() == GOLDEN.read_text()
+
+
+# verdicts.py
+COMPUTED = {"statistic": "computation", "name": "alexnet_input"}
+
+
+@pytest.mark.parametrize(
+    ("differences", "verdict"), [(0 + WIDE, "inconclusive"), (-5 + WIDE, "refuted")]
+)
+def test_all_rules_must_hold_beside_a_computation_that_does(bench, differences, verdict):
+    assert bench.verdict(bench.study(by_seed(differences)), rule(), COMPUTED).verdict == verdict
+
+
+def test_one_rule_refutes_though_another_has_no_cells(bench):
+    missing = rule(cells={"iterations": [99]})
+    assert bench.verdict(bench.study(by_seed(-5 + WIDE)), rule(), missing).verdict == "refuted"
+
+
+@pytest.mark.parametrize("claim", ["not lower", "same", "different"])
+def test_seeds_needed_are_those_for_the_bound_in_question(bench, claim):
+    found = bench.verdict(bench.study(by_seed(-0.5 + WIDE)), rule(claim))
+    assert found.seeds_needed == statistics.seeds_to_decide(-0.5 + WIDE, -1)
+
+
+def test_runs_of_a_baseline_are_counted_once(bench):
+    evidence = bench.study(
+        lambda c: {"status": "collapsed"} if c.trajectory.threshold == math.inf else {},
+        seeds=[0, 1],
+    )
+    found = bench.verdict(evidence, {**LESS_OFTEN, "arm": {"clips": [1, 10]}})
+    assert found.n == 4 + 2
+    assert "of 2" in found.reason
+
+
+def test_arms_without_a_seed_in_common_are_inconclusive_by_the_sign_test(bench):
+    arms = [{"clips": [1], "seeds": [0, 1]}, {"clips": ["inf"], "seeds": [2, 3]}]
+    evidence = bench.study(
+        seeds=[0, 1, 2, 3],
+        expand="experiments",
+        experiments={"x": {"title": "X", "section": "1", "select": arms}},
+    )
+    assert bench.verdict(evidence, SOONER).verdict == "inconclusive"
+
+
+def test_no_nan_stands_in_a_reason(bench):
+    evidence = bench.study(
+        curve=lambda run: {"loss": np.full(T, 2.0 if clipped_at_1(run) else 1.0)}
+    )
+    assert (
+        "nan"
+        not in bench.verdict(
+            evidence, rule(measure="gap_at_matched_loss", margin="0.05 nats")
+        ).reason
+    )
+
+
+@pytest.mark.parametrize(
+    ("axis", "arm", "baseline", "said"),
+    [
+        ("augmentations", "flip", "none", "against original images"),
+        ("ema", 0.9, "none", "against raw weights"),
+        ("label_noise", 0.4, 0, "against label noise 0"),
+    ],
+)
+def test_a_usual_baseline_is_named_all_the_same(bench, axis, arm, baseline, said):
+    evidence = bench.study(**{axis: [baseline, arm]})
+    found = bench.verdict(
+        evidence, rule(arm={axis: [arm]}, baseline={axis: [baseline]}, cells={"clips": [1]})
+    )
+    assert said in found.reason
+
+
+def test_a_claim_of_one_seed_has_no_p_and_costs_its_family_nothing(bench):
+    select = [{"iterations": [T]}, {"iterations": [10], "seeds": [0]}]
+    evidence = bench.study(
+        by_seed(NEARLY),
+        expand="experiments",
+        iterations=[10, T],
+        experiments={"x": {"title": "X", "section": "1", "select": select}},
+    )
+    table = bench.judge(
+        evidence, Q1=rule(cells={"iterations": [T]}), Q2=rule(cells={"iterations": [10]})
+    )
+    assert math.isnan(table.p["Q2"])
+    assert table.verdict["Q1"] == "supported"
+
+
+def test_runs_that_failed_at_the_start_of_a_gain_are_mentioned(bench):
+    def measured(cell):
+        here = clipped_at_1(cell) and cell.readout.iterations == 10 and cell.trajectory.seed == 0
+        return DIVERGED if here else {}
+
+    gain = {"start": {"iterations": [10]}, "end": {"iterations": [T]}}
+    assert (
+        "Failed: 1 of"
+        in bench.verdict(bench.study(measured, iterations=[10, T]), rule(gain=gain)).reason
+    )

@@ -34,8 +34,6 @@ def default_study(checkout: Path) -> dict:
     wall = timed("snakemake", "--cores", str(cores), cwd=checkout)
     results = checkout / "results"
     trained = json.loads((results / "trained.json").read_text())
-    verdicts = pd.read_csv(results / "claims.csv").groupby("kind").verdict.value_counts()
-    again = timed("snakemake", "--cores", str(cores), "--forcerun", "aggregate", cwd=checkout)
 
     def jobs(folder: str) -> float:
         return sum(pd.read_csv(f, sep="\t").s.sum() for f in results.glob(f"benchmarks/{folder}"))
@@ -57,8 +55,6 @@ def default_study(checkout: Path) -> dict:
         "core_seconds": {part: round(s, 1) for part, s in seconds.items()},
         "share_percent": {part: round(100 * s / cores / wall, 1) for part, s in seconds.items()},
         **{k: trained[k] for k in ("cells", "trajectories", "steps_asked", "steps_trained")},
-        "finished_cells_to_report_seconds": round(again, 1),
-        "verdicts": verdicts.unstack(0, 0).drop(columns="published").sum(axis=1).to_dict(),
         "asked_per_trained": round(trained["steps_asked"] / trained["steps_trained"], 2),
     }
 

@@ -346,10 +346,10 @@ def external(cells: pd.DataFrame, histories: pd.DataFrame) -> Figure:
             mean = 100 * mine.groupby("learning_rate").test_accuracy.mean()
             one.plot(mean.index, mean, "-s" if normalised else "--o", ms=3.5, lw=1.2,
                      color=palette[name], label=f"{model_name(model)}, {name}")  # fmt: skip
-    one.set(xscale="log", xlabel="learning rate η", ylabel="test accuracy (%)", ylim=(0, 101),
-            title="c  batch norm does what clipping does")  # fmt: skip
+    one.set(xscale="log", xlabel="learning rate η", ylabel="test accuracy (%)", ylim=(0, 150),
+            yticks=range(0, 101, 25), title="c  batch norm does what clipping does")  # fmt: skip
     if pairs:
-        one.legend(fontsize=7, loc="best")
+        one.legend(fontsize=6.5, loc="upper center", ncols=2)
     else:
         one.text(0.5, 0.5, "no net with and without it", ha="center", transform=one.transAxes)
 

@@ -15,7 +15,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from clipgrid.grid import canonical
+from clipgrid.grid import Clip, canonical
 from clipgrid.names import AUGMENTATIONS, OPTIMIZERS, clip_name, model_name
 from clipgrid.statistics import t_interval
 from clipgrid.tables import clip_names, clips_in
@@ -51,12 +51,19 @@ def save(figure: Figure, folder: Path, name: str) -> None:
 
 
 def colours(table: pd.DataFrame) -> dict[str, Any]:
-    """A colour for each clip in a table, by name, in order; no clipping is grey."""
-    clips = clips_in(table)
+    """A colour for each clip in a table, by name, in order; no clipping is grey. The decades of λ
+    have the same in every figure."""
     distinct = [c for c in sns.color_palette("colorblind") if len(set(c)) > 1]  # without its grey
-    palette = itertools.cycle(distinct)
-    grey = (0.35, 0.35, 0.35)
-    return {clip_name(clip): grey if clip.observes else next(palette) for clip in clips}
+    decades = dict(zip((1, 10, 0.1, 100, 0.01), distinct, strict=False))
+    others = itertools.cycle(distinct[len(decades) :])
+
+    def colour(clip: Clip) -> Any:
+        if clip.observes:
+            return (0.35, 0.35, 0.35)
+        decade = decades.get(clip.threshold) if clip.kind == "norm" else None
+        return decade or next(others)
+
+    return {clip_name(clip): colour(clip) for clip in clips_in(table)}
 
 
 RUN = (

@@ -64,7 +64,12 @@ def checklist(s: Study, results: Path, table: pd.DataFrame, sha: str) -> list[tu
             f" {trained['steps_trained']:,} steps trained for {trained['steps_asked']:,} asked for."
             f" {study.settings(s)}.",
         ),
-        ("What was not run?", f"The cells that {lacking} of the statements need."),
+        (
+            "What was not run?",
+            f"The cells that {lacking} of the statements need."
+            if lacking
+            else "Nothing that a statement needs.",
+        ),
         (
             "Which data?",
             f"{data['name']} ({data['source']}; {data['licence']}), {images['train']} training,"

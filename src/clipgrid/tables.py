@@ -241,7 +241,7 @@ def claims_table(claims: pd.DataFrame) -> pd.DataFrame:
 
 
 def p_words(p: float) -> str:
-    return "" if math.isnan(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
+    return "" if math.isnan(p) else "<\N{NO-BREAK SPACE}0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def save_claims(claims: pd.DataFrame, stem: Path, title: str, note: str) -> None:
@@ -270,9 +270,9 @@ def claims_html(claims: pd.DataFrame) -> pd.DataFrame:
 
 CLAIMS_STYLE = """<style>
 .claims td { white-space: normal; vertical-align: top; }
-.claims p.statement { min-width: 14em; margin: 0; color: #222; }
+.claims p.statement { min-width: 11em; margin: 0; color: #222; }
 .claims p.effect { white-space: nowrap; margin: 0; color: #222; }
-.claims td:last-child { min-width: 24em; color: #444; }
+.claims td:last-child { min-width: 17em; color: #444; }
 </style>
 """
 VERDICT_STYLE = """<style>
@@ -320,7 +320,15 @@ LATEX = r"""\documentclass{{article}}
 LATEX_SIGNS = {
     **{"\\": r"\textbackslash{}", "%": r"\%", "_": r"\_", "&": r"\&", "#": r"\#", "$": r"\$"},
     **{"≥": r"$\geq$", "±": r"$\pm$", "λ": r"$\lambda$", "η": r"$\eta$", "×": r"$\times$"},
-    **{"·": r"$\cdot$", "‖": r"$\Vert$", "<": r"$<$", ">": r"$>$", "|": r"$|$", "∞": r"$\infty$"},
+    **{
+        "\N{NO-BREAK SPACE}": "~",
+        "·": r"$\cdot$",
+        "‖": r"$\Vert$",
+        "<": r"$<$",
+        ">": r"$>$",
+        "|": r"$|$",
+        "∞": r"$\infty$",
+    },
 }
 
 

@@ -397,7 +397,7 @@ def test_a_trajectory_that_can_not_be_is_an_error(fault):
 
 def test_a_selection_takes_what_is_usual_on_an_axis_that_it_does_not_name(config):
     config |= {"clips": [1, 10, "inf"], "usual": {"clips": [10], "seeds": [0]}}
-    config["experiments"]["x"]["select"] = [{"iterations": [4]}, {"iterations": [4], "clips": [1]}]
+    config["experiments"]["x"]["select"] = [{"iterations": [5]}, {"iterations": [5], "clips": [1]}]
     cells = grid.cells(parse(config))
     assert {c.trajectory.threshold for c in cells} == {1, 10}
     assert {c.trajectory.seed for c in cells} == {0}

@@ -4,11 +4,11 @@
 # trajectory to its last T; the states at each T go to store/, which no rule declares, so that
 # Snakemake never deletes them and a larger T is trained from there.
 
-for readouts, trajectories in BY_READOUTS.items():
+for number, (readouts, trajectories) in enumerate(BY_READOUTS.items(), start=1):
 
     rule:
         name:
-            f"train_{'_'.join(readouts).replace('.', '_')}"
+            f"train_{number}_{'_'.join(r for r in readouts if 'ema' not in r)}"
         input:
             f"{RESULTS}/data.pt",
         output:

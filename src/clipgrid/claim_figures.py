@@ -28,13 +28,13 @@ def heat_map(cells: pd.DataFrame) -> Figure:
     figure, axes = plt.subplots(1, len(models), figsize=(WIDTH, 2.5), sharey=True, squeeze=False)
     for one, model in zip(axes.flat, models, strict=True):
         mine = cells[cells.model == model]
-        percent = 100 * mine.test_accuracy.fillna(0)
-        square = mine.assign(percent=percent, failed=mine.status != "finished").groupby(
+        square = mine.assign(failed=mine.status != "finished").groupby(
             ["threshold", "learning_rate"]
         )
-        means = square.percent.mean().unstack().sort_index(ascending=False)
+        percent = 100 * square.test_accuracy.mean()  # of what didn't diverge
+        means = percent.fillna(0).unstack().sort_index(ascending=False)
         failed = square.failed.agg(lambda f: f"\n{f.sum()}/{len(f)} †" if f.any() else "")
-        words = square.percent.mean().map("{:.0f}".format) + failed
+        words = percent.map("{:.0f}".format).replace("nan", "–") + failed
         sns.heatmap(
             means,
             ax=one,

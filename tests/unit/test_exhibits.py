@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from clipgrid import figures, names, report, tables
+from clipgrid import claim_figures, figures, names, report, tables
 from clipgrid.study import Experiment
 
 ALEXNET = Experiment(title="AlexNet", section="3.3.1", select=[{}])
@@ -295,3 +295,84 @@ def test_durations_are_in_the_unit_that_fits(seconds, words):
 )
 def test_models_are_named_as_in_papers(model, name):
     assert names.model_name(model) == name
+
+
+# ---- the figures and tables of the claims -------------------------------------------------------
+
+
+@pytest.fixture
+def swept(cells):
+    """AlexNet over two learning rates and three thresholds."""
+    here = original_raw(cells)
+    return pd.concat([here, here.assign(learning_rate=0.1)], ignore_index=True)
+
+
+def test_the_heat_map_says_how_many_runs_failed_and_has_a_dash_where_all_diverged(swept):
+    swept = swept[swept.iterations == 500].copy()
+    bad = (swept.learning_rate == 0.1) & (swept.threshold == math.inf)
+    swept.loc[bad, ["status", "test_accuracy"]] = ["diverged", math.nan]
+    one = (swept.learning_rate == 0.1) & (swept.threshold == 10) & (swept.seed == 0)
+    swept.loc[one, "status"] = "collapsed"
+    axes = claim_figures.heat_map(swept).axes[0]
+    words = [text.get_text() for text in axes.texts]
+    assert words == ["52", "–\n3/3 †", "52", "52\n1/3 †", "62", "62"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["none", "10", "1"]
+
+
+def test_without_two_learning_rates_the_heat_map_says_so(cells):
+    figure = claim_figures.heat_map(original_raw(cells))
+    assert "one learning rate" in figure.axes[0].texts[0].get_text()
+
+
+def test_a_run_that_never_gets_there_lies_above_those_that_do(swept, histories):
+    slow = histories.assign(validation_accuracy=histories.validation_accuracy.where(
+        (histories.threshold == 1) | histories.validation_accuracy.isna(), 0.9))  # fmt: skip
+    here = swept[swept.iterations == 500]
+    axes = claim_figures.time_to_target(here, slow).axes[0]
+    heights = {line.get_label(): max(line.get_ydata()) for line in axes.lines}
+    assert heights["λ = 1"] > 500 > heights["λ = 10"] == 10
+
+
+def test_a_threshold_has_the_same_colour_in_every_figure(cells):
+    few = cells[cells.threshold != 10]
+    assert figures.colours(few)["λ = 1"] == figures.colours(cells)["λ = 1"]
+    more = pd.concat([cells, cells.assign(threshold=0.1), cells.assign(threshold=3.0)])
+    palette = figures.colours(more)
+    assert palette["λ = 1"] == figures.colours(cells)["λ = 1"]
+    assert len(set(map(str, palette.values()))) == len(palette)
+
+
+CLAIM = {
+    **{"id": "C1", "section": "3.3.1", "statement": "10% of λ_1 & more", "verdict": "refuted"},
+    **{"measure": "test_accuracy", "unit": "points", "effect": -1.25, "low": -2.0, "high": -0.5},
+    **{"p": 0.0001, "n": 5, "source": "", "reason": "<why>", "exhibit": "accuracy"},
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, "-1.2 [-2.0, -0.5] points"),
+        ({"unit": "nats"}, "-1.250 [-2.000, -0.500] nats"),
+        ({"low": math.nan, "high": math.nan}, "-1.2 points"),
+        ({"effect": math.nan}, ""),
+        ({"unit": "", "effect": 3.0}, ""),
+        ({"unit": "px", "effect": 55.0}, "55 px"),
+        ({"unit": "%", "effect": 95.0, "low": 94.0, "high": 96.0}, "95.0 [94.0, 96.0] %"),
+    ],
+)
+def test_an_effect_in_words(changes, words):
+    row = next(pd.DataFrame([CLAIM | changes]).itertuples())
+    assert tables.effect_words(row) == words
+
+
+def test_claims_are_written_as_html_and_latex_with_their_signs_escaped(tmp_path):
+    tables.save_claims(pd.DataFrame([CLAIM]), tmp_path / "claims", "Claims", "a & b")
+    page, latex = ((tmp_path / f"claims.{s}").read_text() for s in ("html", "tex"))
+    assert "&lt;why&gt;" in page
+    assert '<b class="refuted">refuted</b>' in page
+    assert r"10\% of $\lambda$\_1 \& more" in latex
+    assert "$<$~0.001" in latex
+    document = tables.latex_document("A & B", ["claims"])
+    assert r"\title{A \& B}" in document
+    assert r"\input{claims.tex}" in document

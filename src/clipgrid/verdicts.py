@@ -117,6 +117,13 @@ class Evidence:
             found &= here | self.clip_kinds.isin(values) if axis == "clips" else here
         return found
 
+    def rows_of(self, selection: dict[str, list[str]]) -> list[Any]:
+        """The cells found. Missing where there is none."""
+        found = np.flatnonzero(self.find(selection))
+        if not len(found):
+            raise lacking(selection)
+        return [self.rows[i] for i in found]
+
     def by_seed(self, selection: dict[str, str]) -> dict[str, Any]:
         """The cells of one arm: {seed: row}. Missing where there is none."""
         found = self.find({axis: [value] for axis, value in selection.items()})
@@ -494,13 +501,10 @@ def rates(evidence: Evidence, usual: dict[str, list[str]], rule: Rates) -> Findi
 
 def never(evidence: Evidence, usual: dict[str, list[str]], rule: Never) -> Finding:
     """The rate of what is said never to happen, over runs."""
-    selection = {**usual, **words(rule.cells.axes)}
-    found = np.flatnonzero(evidence.find(selection))
-    if not len(found):
-        raise lacking(selection)
-    happened = [evidence.happened(rule.event, evidence.rows[i]) for i in found]
+    rows = evidence.rows_of({**usual, **words(rule.cells.axes)})
+    happened = [evidence.happened(rule.event, row) for row in rows]
     rate = statistics.proportion(sum(happened), len(happened))
-    shares = [100 * evidence.rows[i].clip_fraction for i in found]
+    shares = [100 * row.clip_fraction for row in rows]
     return Finding(
         measure=f"runs {rule.event}",
         unit="%",
@@ -520,11 +524,8 @@ def never(evidence: Evidence, usual: dict[str, list[str]], rule: Never) -> Findi
 
 def stated(evidence: Evidence, usual: dict[str, list[str]], rule: Stated) -> Finding:
     """What is measured here where the document has a figure of other images."""
-    selection = {**usual, **words(rule.cells.axes)}
-    found = np.flatnonzero(evidence.find(selection))
-    if not len(found):
-        raise lacking(selection)
-    values = [evidence.measure(rule.measure, evidence.rows[i]) for i in found]
+    rows = evidence.rows_of({**usual, **words(rule.cells.axes)})
+    values = [evidence.measure(rule.measure, row) for row in rows]
     interval = statistics.t_interval(values)
     return Finding(
         measure=rule.measure,

@@ -4,12 +4,12 @@ import argparse
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import cast
 
 from clipgrid import InputError
-from clipgrid.grid import DATASETS, Readout, Trajectory
+from clipgrid.grid import DATASETS, NAMED, Readout, Trajectory
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -45,14 +45,7 @@ def main(argv: list[str] | None = None) -> int:
         " redo a cell from nothing.",
     )
     for f in fields(Trajectory):
-        command.add_argument(
-            f"--{f.name.replace('_', '-')}",
-            type=cast(Callable, f.type),
-            help=f.metadata["help"],
-            choices=f.metadata["choices"],
-            required=f.default is MISSING,
-            default=argparse.SUPPRESS if f.default is MISSING else f.default,
-        )
+        add_setting(command, f)
     command.add_argument(
         "--readouts",
         nargs="+",
@@ -60,15 +53,26 @@ def main(argv: list[str] | None = None) -> int:
         required=True,
         help="where to look: T500 is the weights after 500 steps, T500_ema0.999 their average",
     )
-    command.add_argument("--data", type=Path, required=True, help="file made by prepare")
-    command.add_argument("--out", type=Path, required=True, help="folder for the results")
-    command.add_argument("--store", type=Path, default=Path("store"), help="folder of the states")
-    command.add_argument(
-        "--checkpoint-every",
-        type=float,
-        default=60.0,
-        help="seconds of training after which the run is saved; a killed one goes on from there",
+    add_folders(command, "folder for the results")
+
+    command = add_command(
+        "train-pack",
+        train_pack,
+        "train several trajectories in one process",
+        "What the workflow's jobs call. One that fails keeps none of the others.",
     )
+    for f in fields(Trajectory):
+        if f.name not in NAMED:
+            add_setting(command, f)
+    command.add_argument(
+        "--runs",
+        nargs="+",
+        type=run,
+        required=True,
+        metavar="NAME:READOUT,...",
+        help="the trajectories, whose names tell the other settings, and where to look at each",
+    )
+    add_folders(command, "folder for a folder each")
 
     command = add_command("aggregate", aggregate, "make the tables of all cells of a study")
     command.add_argument("--study", type=Path, required=True, help="study.json of its results")
@@ -84,6 +88,16 @@ def main(argv: list[str] | None = None) -> int:
     command.add_argument("--template", type=Path, required=True, help="report/workflow.rst")
     command.add_argument("--claims", type=Path, required=True, help="file of the claims")
 
+    command = add_command(
+        "plan",
+        plan,
+        "print what a study takes: runs, jobs, hours, memory, disk",
+        "An estimate; beside it what was measured, where the study has been run.",
+    )
+    command.add_argument("study", nargs="?", type=Path, default=Path("config.yaml"), help="file")
+
+    add_command("costs", costs, "print what an image takes in each model, counted by torch")
+
     command = add_command("schema", schema, "print the JSON schema of a config file")
     command.add_argument(
         "of", nargs="?", choices=("study", "claims"), default="study", help="which"
@@ -98,11 +112,41 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
+def add_setting(command: argparse.ArgumentParser, f: Field) -> None:
+    """A flag for a field of Trajectory."""
+    command.add_argument(
+        f"--{f.name.replace('_', '-')}",
+        type=cast(Callable, f.type),
+        help=f.metadata["help"],
+        choices=f.metadata["choices"],
+        required=f.default is MISSING,
+        default=argparse.SUPPRESS if f.default is MISSING else f.default,
+    )
+
+
+def add_folders(command: argparse.ArgumentParser, out: str) -> None:
+    """The flags that say where a training's files lie."""
+    command.add_argument("--data", type=Path, required=True, help="file made by prepare")
+    command.add_argument("--out", type=Path, required=True, help=out)
+    command.add_argument("--store", type=Path, default=Path("store"), help="folder of the states")
+    command.add_argument(
+        "--checkpoint-every",
+        type=float,
+        default=60.0,
+        help="seconds of training after which the run is saved; a killed one goes on from there",
+    )
+
+
 def readout(name: str) -> Readout:
     try:
         return Readout.parse(name)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def run(text: str) -> tuple[str, list[Readout]]:
+    name, _, readouts = text.partition(":")
+    return name, [readout(one) for one in readouts.split(",")]
 
 
 # Each imports what it needs when it is called: train must run where only torch is installed.
@@ -118,6 +162,16 @@ def train(readouts, data, out, store, checkpoint_every, **settings):
     from clipgrid import trainer
 
     trainer.train(Trajectory(**settings), readouts, data, out, store, checkpoint_every)
+
+
+def train_pack(runs, data, out, store, checkpoint_every, **settings):
+    from clipgrid import trainer
+
+    try:
+        trajectories = {Trajectory.parse(name, **settings): readouts for name, readouts in runs}
+    except ValueError as error:
+        raise InputError(f"runs: {error}") from None
+    trainer.train_pack(trajectories, data, out, store, checkpoint_every)
 
 
 def aggregate(study):
@@ -136,6 +190,21 @@ def start_page(study, template, claims):
     from clipgrid.report import start_page
 
     print(start_page(study, template, claims))
+
+
+def plan(study):
+    from clipgrid.plan import plan
+
+    print(plan(study))
+
+
+def costs():
+    from clipgrid import cost, grid, models
+
+    rows = [(m, size, models.cost(m, size)) for m in grid.MODELS for size in cost.SIZES]
+    print(",".join(["model", "size", *rows[0][2]]))
+    for model, size, counted in rows:
+        print(",".join(map(str, [model, size, *counted.values()])))
 
 
 def schema(of):

@@ -9,9 +9,9 @@ import itertools
 import json
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from clipgrid import InputError
 
@@ -40,8 +40,19 @@ CLIPS = {  # kind: what is compared with its threshold
 PRECISIONS = ("float32", "bfloat16")
 COMPILE = ("none", "default", "reduce-overhead")
 DEVICES = ("cpu", "cuda")
-DATASETS = ("digits", "fashion-mnist")
+DATASETS = {  # name: channels, and how many training, validation and test images
+    "digits": (1, (1149, 288, 360)),
+    "fashion-mnist": (1, (48_000, 12_000, 10_000)),
+}
 SMALLEST_IMAGE = 8  # px, of every model here
+CURVE_IMAGES = 512  # validation images looked at during the run; all of them are at each T
+TRANSFORMED_IMAGES = 2000  # test images looked at shifted, turned, ...
+
+
+def evaluation_batch(size: int) -> int:
+    """Images of side `size` px that are looked at at once: fewer of large ones, for the memory."""
+    return max(32, min(1024, 2**20 // size**2))
+
 
 TRAINER_VERSION = 3
 """Raise it when the trainer's numbers change: every trajectory is then trained anew."""
@@ -187,21 +198,41 @@ class Trajectory:
             raise InputError(f"width: {fault}")
 
     @property
-    def arm(self) -> str:
-        """The name without the seed: what runs that are compared over seeds have in common."""
-        rate, clip = canonical(self.learning_rate), Clip(self.clip, self.threshold).name
+    def parts(self) -> tuple[str, ...]:
+        """Of the name. Those whose first is the same share all settings that the name lacks."""
         unusual = (
             f"_cosine{self.cosine_steps}" if self.cosine_steps else "",
             f"_n{self.train_images}" if self.train_images else "",
             f"_noise{canonical(self.label_noise)}" if self.label_noise else "",
         )
         return (
-            f"{self.model}_{self.optimizer}_lr{rate}_{clip}_{self.augmentation}{''.join(unusual)}"
+            f"{self.model}_{self.optimizer}",
+            f"lr{canonical(self.learning_rate)}",
+            Clip(self.clip, self.threshold).name,
+            self.augmentation + "".join(unusual),
+            f"seed{self.seed}",
         )
 
     @property
     def name(self) -> str:
-        return f"{self.arm}_seed{self.seed}"
+        return "_".join(self.parts)
+
+    @classmethod
+    def parse(cls, name: str, **unnamed: Any) -> "Trajectory":
+        """The inverse of `name`, given the settings that it lacks; ValueError on anything else."""
+        match = NAME.fullmatch(name)
+        if match:
+            types = {f.name: f.type for f in fields(cls)}
+            told = {k: cast(Callable, types[k])(v) for k, v in match.groupdict().items() if v}
+            trajectory = cls(**told, **unnamed)
+        if not match or trajectory.name != name:
+            raise ValueError(f"{name!r} names no trajectory")
+        return trajectory
+
+    @property
+    def arm(self) -> str:
+        """The name without the seed: what runs that are compared over seeds have in common."""
+        return "_".join(self.parts[:-1])
 
     @property
     def schedule(self) -> str:
@@ -216,15 +247,34 @@ class Trajectory:
     @property
     def flags(self) -> str:
         """The settings as flags of `python -m clipgrid train`."""
-        return " ".join(
-            f"--{key.replace('_', '-')} {value if isinstance(value, str) else canonical(value)}"
-            for key, value in asdict(self).items()
-        )
+        return flags(asdict(self))
+
+    @property
+    def unnamed_flags(self) -> str:
+        """Those of the settings that the name lacks."""
+        return flags({k: v for k, v in asdict(self).items() if k not in NAMED})
 
     def spec(self, data_checksum: str) -> dict[str, Any]:
         """What the stored states and results of this trajectory are stamped with, JSON-ready."""
         settings = {k: canonical(v) if k == "threshold" else v for k, v in asdict(self).items()}
         return {"trainer": TRAINER_VERSION, "data": data_checksum, **settings}
+
+
+NAME = re.compile(
+    rf"(?P<model>{'|'.join(MODELS)})_(?P<optimizer>{'|'.join(OPTIMIZERS)})_lr(?P<learning_rate>[^_]+)"
+    rf"_(?P<clip>{'|'.join(CLIPS)})(?P<threshold>[^_]+)_(?P<augmentation>[^_]+)"
+    r"(?:_cosine(?P<cosine_steps>\d+))?(?:_n(?P<train_images>\d+))?(?:_noise(?P<label_noise>[^_]+))?"
+    r"_seed(?P<seed>\d+)"
+)
+NAMED = tuple(NAME.groupindex)
+"""The settings that a trajectory's name tells."""
+
+
+def flags(settings: dict[str, Any]) -> str:
+    return " ".join(
+        f"--{key.replace('_', '-')} {value if isinstance(value, str) else canonical(value)}"
+        for key, value in settings.items()
+    )
 
 
 def digest(spec: dict[str, Any]) -> str:
@@ -287,7 +337,7 @@ def select(study: "Study", selection: dict[str, list[Any]]) -> Iterable[Cell]:
         return [v for v in available if axis not in selection or v in selection[axis]]
 
     optimizers = study.optimizers.chosen
-    training = study.training.model_dump(exclude={"checkpoint_every"})
+    training = study.training.model_dump(exclude={"checkpoint_every", "job_seconds"})
     for model, optimizer in itertools.product(
         values("models", study.models), values("optimizers", optimizers)
     ):
@@ -333,16 +383,59 @@ def trajectories(cells: Iterable[Cell]) -> dict[Trajectory, list[Readout]]:
     return {t: sorted(set(r), key=lambda r: (r.iterations, r.ema or 0)) for t, r in runs.items()}
 
 
-def name_pattern(trajectories: Iterable[Trajectory]) -> str:
-    """A regular expression for just these trajectories' names. Short, as Snakemake matches every
-    file against it: arms that have the same seeds share one list of them."""
-    seeds: dict[str, list[str]] = {}
-    for trajectory in trajectories:
-        seeds.setdefault(re.escape(trajectory.arm), []).append(str(trajectory.seed))
-    arms: dict[str, list[str]] = {}
-    for arm, its_seeds in seeds.items():
-        arms.setdefault("|".join(its_seeds), []).append(arm)
-    return "|".join(f"(?:{'|'.join(a)})_seed(?:{s})" for s, a in arms.items())
+MOST_RUNS = 250  # of a pack: they are named in one command, and its length has a limit
+
+
+def packs(
+    runs: dict[Trajectory, list[Readout]],
+    seconds: Callable[[Trajectory, list[Readout]], float],
+    limit: float,
+) -> list[list[Trajectory]]:
+    """The runs in packs, each trained by one job: all whose names begin alike, where they take at
+    most `limit` seconds by the estimate `seconds`; a run that takes longer is by itself.
+    """
+
+    def fits(pack: list[Trajectory]) -> bool:
+        return len(pack) <= MOST_RUNS and sum(seconds(t, runs[t]) for t in pack) <= limit
+
+    def split(pack: list[Trajectory], depth: int) -> Iterable[list[Trajectory]]:
+        if depth and (len(pack) == 1 or fits(pack)):
+            yield pack
+        else:
+            parts: dict[str, list[Trajectory]] = {}
+            for trajectory in pack:
+                parts.setdefault(trajectory.parts[depth], []).append(trajectory)
+            for part in parts.values():
+                yield from split(part, depth + 1)
+
+    return list(split(list(runs), 0))
+
+
+def beginning(pack: list[Trajectory]) -> str:
+    """What the names in a pack begin with; of a single run, its name."""
+    return "_".join(common([trajectory.parts for trajectory in pack]))
+
+
+def common(names: list[tuple[str, ...]]) -> list[str]:
+    """The parts that all of the names begin with."""
+    columns = itertools.takewhile(lambda parts: len(set(parts)) == 1, zip(*names, strict=True))
+    return [parts[0] for parts in columns]
+
+
+def names_pattern(names: Iterable[str]) -> str:
+    """A regular expression for just these names. Short, as Snakemake matches every file against
+    it: what names have in common up to an underscore stands there once."""
+    tree: dict = {}
+    for name in names:
+        node = tree
+        for part in [*name.split("_"), ""]:
+            node = node.setdefault(part, {})
+
+    def pattern(node: dict) -> str:
+        tails = [f"_{re.escape(part)}{pattern(rest)}" for part, rest in node.items() if part]
+        return f"(?:{'|'.join(tails)}){'?' if '' in node else ''}" if tails else ""
+
+    return "|".join(f"{re.escape(part)}{pattern(rest)}" for part, rest in tree.items())
 
 
 def steps(cells: Iterable[Cell]) -> tuple[int, int]:

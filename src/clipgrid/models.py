@@ -8,6 +8,7 @@ left out. Channels are scaled by `width`, the architecture is not changed.
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor, nn
 
 SMALL = 64  # px; below it the ImageNet stems would throw most of the image away
@@ -27,6 +28,29 @@ def build(name: str, channels: int, size: int, classes: int, width: float = 1.0)
 def classifier(model: nn.Module) -> nn.Linear:
     """The layer that makes the logits: the last linear one."""
     return [module for module in model.modules() if isinstance(module, nn.Linear)][-1]
+
+
+def cost(name: str, size: int) -> dict[str, int]:
+    """What one image of shape [3, size, size] takes in the network `name` of width 1, 10 classes:
+    multiply-adds and activations (values; all layers', and the largest one's) of a forward pass,
+    layers, parameters."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    outputs: list[int] = []
+    with torch.device("meta"):
+        model = build(name, 3, size, 10).eval()
+        for module in model.modules():
+            if not list(module.children()) and not isinstance(module, nn.Identity):
+                module.register_forward_hook(lambda _, __, output: outputs.append(output.numel()))
+        with FlopCounterMode(display=False) as counter:
+            model(torch.empty(1, 3, size, size))
+    return {
+        "multiply_adds": counter.get_total_flops() // 2,
+        "activations": sum(outputs),
+        "largest_activation": max(outputs),
+        "layers": len(outputs),
+        "parameters": sum(p.numel() for p in model.parameters()),
+    }
 
 
 def scaled(width: float) -> Callable[[int], int]:

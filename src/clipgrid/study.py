@@ -236,6 +236,9 @@ class Training(Settings):
     """Steps between two looks at the validation set (the learning curves)."""
     checkpoint_every: Positive = 60.0
     """Seconds of training after which a run is saved, to go on from there if it is killed."""
+    job_seconds: NotNegative = 60.0
+    """Runs whose names begin alike are trained by one job, of about so many seconds at most, by an
+    estimate; 0 is a job a run."""
     precision: Literal[*grid.PRECISIONS] = "float32"  # type: ignore[valid-type]
     """Of the forward pass, by autocast; weights, gradients and clipping stay float32."""
     compile: Literal[*grid.COMPILE] = "none"  # type: ignore[valid-type]

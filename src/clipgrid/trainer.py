@@ -15,6 +15,8 @@ import signal
 import subprocess
 import sys
 import time
+import traceback
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,10 +27,16 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from clipgrid import InputError, clipping, models
 from clipgrid.augment import augment, to_device, transform
 from clipgrid.data import Dataset
-from clipgrid.grid import TRANSFORMATIONS, Cell, Readout, Trajectory, digest
-
-CURVE_IMAGES = 512  # validation images looked at during the run; all of them are at each T
-TRANSFORMED_IMAGES = 2000  # test images looked at shifted, turned, ...
+from clipgrid.grid import (
+    CURVE_IMAGES,
+    TRANSFORMATIONS,
+    TRANSFORMED_IMAGES,
+    Cell,
+    Readout,
+    Trajectory,
+    digest,
+    evaluation_batch,
+)
 
 
 def train(
@@ -82,6 +90,29 @@ def train(
     record = {"name": trajectory.name, "sessions": run.sessions, "readout_seconds": measuring}
     write(out / "run.json", json.dumps(record, indent=1))
     states.remove_checkpoints()
+
+
+def train_pack(
+    runs: dict[Trajectory, list[Readout]],
+    data: Path,
+    out: Path,
+    store: Path,
+    checkpoint_every: float = 60.0,
+) -> None:
+    """Train `runs` one after another, each into its folder of `out`. One that fails keeps none of
+    the others; InputError names those that did, in the end."""
+    failed = []
+    for number, (trajectory, readouts) in enumerate(runs.items(), start=1):
+        print(f"run {number} of {len(runs)}: {trajectory.name}", file=sys.stderr, flush=True)
+        try:
+            train(trajectory, readouts, data, out / trajectory.name, store, checkpoint_every)
+        except Exception as error:
+            failed.append(trajectory.name)
+            if not isinstance(error, InputError | OSError):
+                traceback.print_exc()
+            print(f"{trajectory.name} failed: {error}", file=sys.stderr, flush=True)
+    if failed:
+        raise InputError(f"{len(failed)} of {len(runs)} runs failed: {', '.join(failed)}")
 
 
 def set_up_process() -> None:
@@ -206,11 +237,10 @@ class Run:
             trajectory.width,
         )
         self.model.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.forward = (
-            self.model
-            if trajectory.compile == "none"
-            else torch.compile(self.model, mode=trajectory.compile)
-        )
+        self.forward: Callable = self.model
+        if trajectory.compile != "none":
+            torch.compiler.reset()  # else after some runs torch would give up compiling, silently
+            self.forward = torch.compile(self.model, mode=trajectory.compile)
         self.optimizer = make_optimizer(trajectory, self.model)
         self.parameters = list(self.model.parameters())
         classifier = set(models.classifier(self.model).parameters())
@@ -360,7 +390,7 @@ class Run:
         self.model.eval()
         weights = self.weights if decay is None else self.averages[decay]
         loss, correct = 0.0, 0
-        for part in index.to(self.device).split(1024):
+        for part in index.to(self.device).split(evaluation_batch(self.images.shape[-1])):
             images = self.images[part]
             images = self.normalize(transform(images, transformation) if transformation else images)
             logits = torch.func.functional_call(self.model, weights, (images,))

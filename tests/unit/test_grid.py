@@ -358,15 +358,93 @@ def test_the_grid_and_the_study_do_not_import_torch():
     subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": str(source)})
 
 
-@given(st.sets(st.tuples(st.sampled_from(["flip", "crop", "flip+crop"]), st.integers(0, 30))))
-def test_the_pattern_of_some_trajectories_matches_their_names_and_no_others(chosen):
-    everything = {
-        (a, s): replace(TRAJECTORY, augmentation=a, seed=s)
-        for a, s in itertools.product(["flip", "crop", "flip+crop"], range(31))
-    }
-    pattern = re.compile(grid.name_pattern([everything[key] for key in sorted(chosen)]))
-    matched = {key for key, t in everything.items() if chosen and pattern.fullmatch(t.name)}
-    assert matched == chosen
+# ---- packs --------------------------------------------------------------------------------------
+
+MANY = [
+    replace(TRAJECTORY, model=model, threshold=threshold, augmentation=augmentation, seed=seed)
+    for model in ("alexnet", "vgg11", "vgg11_bn")
+    for threshold in (1.0, math.inf)
+    for augmentation in ("none", "flip+crop")
+    for seed in range(12)
+]
+some_runs = st.sets(st.sampled_from(MANY), min_size=1).map(
+    lambda chosen: {t: [grid.Readout(5)] for t in MANY if t in chosen}
+)
+
+
+@given(some_runs, st.integers(0, 60))
+def test_each_run_is_in_one_pack_that_is_not_too_long_nor_shorter_than_need_be(runs, limit):
+    packs = grid.packs(runs, lambda trajectory, readouts: 1.0, limit)
+    assert sorted(t.name for pack in packs for t in pack) == sorted(t.name for t in runs)
+    assert all(len(pack) <= max(1, limit) for pack in packs)
+    for pack in packs:
+        depth = len(grid.common([t.parts for t in pack]))
+        if depth > 1:  # all whose names begin so, less the last part, would be too many
+            joined = [t for t in runs if t.parts[: depth - 1] == pack[0].parts[: depth - 1]]
+            assert len(joined) > limit or len(joined) == len(pack)
+
+
+def test_a_pack_shares_all_settings_that_names_lack(config):
+    config["models"] = {"alexnet": {"width": 0.125}, "vgg11": {"width": 0.5}}
+    config["expand"] = "product"
+    runs = grid.trajectories(grid.cells(parse(config)))
+    packs = grid.packs(runs, lambda trajectory, readouts: 1.0, 1e9)
+    assert len(packs) == 2 * len(config["optimizers"])
+    assert all(len({t.unnamed_flags for t in pack}) == 1 for pack in packs)
+
+
+def test_a_run_longer_than_a_job_should_be_is_a_job_of_its_own(config):
+    runs = grid.trajectories(grid.cells(parse(config)))
+    packs = grid.packs(runs, lambda trajectory, readouts: 1.0, 0)
+    assert [grid.beginning(pack) for pack in packs] == [t.name for t in runs]
+
+
+@given(some_runs)
+def test_packs_have_names_of_their_own_that_their_runs_names_begin_with(runs):
+    packs = grid.packs(runs, lambda trajectory, readouts: 1.0, 7)
+    names = [grid.beginning(pack) for pack in packs]
+    assert len(set(names)) == len(names)
+    for name, pack in zip(names, packs, strict=True):
+        assert all(t.name == name or t.name.startswith(f"{name}_") for t in pack)
+
+
+@given(some_runs)
+def test_the_pattern_of_some_names_matches_them_and_no_others(runs):
+    pattern = re.compile(grid.names_pattern(t.name for t in runs))
+    assert {t for t in MANY if pattern.fullmatch(t.name)} == set(runs)
+
+
+@given(
+    st.builds(
+        Trajectory,
+        model=st.sampled_from(grid.MODELS),
+        optimizer=st.sampled_from(grid.OPTIMIZERS),
+        learning_rate=st.floats(1e-9, 1e9),
+        clip=st.sampled_from(list(grid.CLIPS)),
+        threshold=st.floats(1e-9, 100),
+        augmentation=st.sampled_from(grid.AUGMENTATIONS),
+        cosine_steps=st.integers(0, 10**6),
+        train_images=st.integers(0, 10**6),
+        label_noise=st.floats(0, 1),
+        seed=st.integers(0, 10**6),
+        width=st.sampled_from([0.125, 1.0]),
+    )
+)
+def test_a_trajectory_is_found_again_in_its_name(trajectory):
+    assert Trajectory.parse(trajectory.name, width=trajectory.width) == trajectory
+
+
+@pytest.mark.parametrize(
+    "name", ["", "lenet_momentum_lr1_norm1_none_seed0", f"{TRAJECTORY.name}0_", "../x"]
+)
+def test_what_names_no_trajectory_is_an_error(name):
+    with pytest.raises(ValueError, match="names no trajectory"):
+        Trajectory.parse(name)
+
+
+def test_a_name_spelled_another_way_is_an_error():
+    with pytest.raises(ValueError, match="names no trajectory"):
+        Trajectory.parse(TRAJECTORY.name.replace("lr0.03", "lr3e-2"))
 
 
 # ---- schedules, parts of the training images, label noise, what is usual ------------------------

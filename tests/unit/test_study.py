@@ -62,6 +62,7 @@ def test_the_json_of_a_study_has_no_infinity_and_every_default(config):
         "ema_warmup": 10,
         "evaluate_every": 100,
         "checkpoint_every": 60,
+        "job_seconds": 60,
         "precision": "float32",
         "compile": "none",
         "device": "cpu",

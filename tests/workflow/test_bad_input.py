@@ -4,6 +4,7 @@ before anything is trained."""
 import pytest
 import yaml
 
+A_JOB_A_RUN = "training={job_seconds: 0}"
 BASE = "studies/smoke.yaml"
 
 
@@ -63,7 +64,8 @@ def test_a_fault_given_on_the_command_line_is_refused(project, snakemake):
 
 
 def test_a_value_given_on_the_command_line_changes_the_study(project, snakemake, job_stats):
-    run = snakemake(project, "--dry-run", "--configfile", BASE, "--config", "seeds=[5]")
+    changes = ("--config", "seeds=[5]", A_JOB_A_RUN)
+    run = snakemake(project, "--dry-run", "--configfile", BASE, *changes)
     assert run.returncode == 0, run.stdout
     assert sum(n for rule, n in job_stats(run.stdout).items() if rule.startswith("train_")) == 19
     assert "_seed5/" in run.stdout
@@ -122,7 +124,7 @@ def test_a_claims_file_that_does_not_exist_is_named(project, snakemake):
 
 @pytest.mark.parametrize("arguments", [(), ("-s", "workflow/Snakefile")], ids=["root", "workflow"])
 def test_a_fresh_clone_plans_the_documents_whole_grid(project, snakemake, job_stats, arguments):
-    run = snakemake(project, "--dry-run", *arguments)
+    run = snakemake(project, "--dry-run", *arguments, "--config", A_JOB_A_RUN)
     assert run.returncode == 0, run.stdout
     jobs = job_stats(run.stdout)
     assert sum(n for rule, n in jobs.items() if rule.startswith("train_")) == 480

@@ -54,7 +54,7 @@ STUDY = {
     "augmentations": ["flip+crop"],
     "seeds": [0],
     # So often that many a kill hits a process that saves.
-    "training": {"checkpoint_every": 0.1, "evaluate_every": 50},
+    "training": {"checkpoint_every": 0.1, "evaluate_every": 50, "job_seconds": 8},
     "experiments": {
         model: {
             "title": model,
@@ -180,7 +180,7 @@ def trainers_of(master):
     with suppress(psutil.NoSuchProcess):  # which a zombie is too
         for process in psutil.Process(master.pid).children(recursive=True):
             with suppress(psutil.NoSuchProcess):
-                if process.cmdline()[1:4] == ["-m", "clipgrid", "train"]:
+                if process.cmdline()[1:4] == ["-m", "clipgrid", "train-pack"]:
                     trainers.append(process)
     return trainers
 

@@ -6,8 +6,8 @@ rule aggregate:
         study=f"{RESULTS}/study.json",
         data=f"{RESULTS}/data.json",
         cells=[f"{RESULTS}/cells/{cell.name}.json" for cell in CELLS],
-        histories=[f"{RESULTS}/cells/{name}/history.csv" for name in BY_NAME],
-        runs=[f"{RESULTS}/cells/{name}/run.json" for name in BY_NAME],
+        histories=[f"{RESULTS}/cells/{run.name}/history.csv" for run in RUNS],
+        runs=[f"{RESULTS}/cells/{run.name}/run.json" for run in RUNS],
     output:
         cells=f"{RESULTS}/cells.csv",
         histories=f"{RESULTS}/histories.parquet",
@@ -28,6 +28,9 @@ rule aggregate:
         f"{RESULTS}/logs/aggregate.log",
     conda:
         "../../envs/clipgrid.yaml"
+    resources:
+        mem_mb=ANALYSIS_MB,
+        runtime=ANALYSIS_MINUTES,
     params:
         settings=SETTINGS,
     shell:
@@ -69,6 +72,9 @@ rule judge:
         f"{RESULTS}/benchmarks/judge.tsv"
     conda:
         "../../envs/clipgrid.yaml"
+    resources:
+        mem_mb=ANALYSIS_MB,
+        runtime=ANALYSIS_MINUTES,
     params:
         settings=SETTINGS,
     shell:

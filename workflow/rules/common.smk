@@ -4,6 +4,7 @@ import os
 import shlex
 import sys
 from collections import defaultdict
+from math import ceil
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -17,7 +18,7 @@ sys.path.insert(0, str(SRC))
 # Jobs run the code that lies here, whatever their environment has installed.
 shell.prefix(f"export PYTHONPATH={shlex.quote(str(SRC))}; ".replace("{", "{{").replace("}", "}}"))
 
-from clipgrid import claims, grid, study
+from clipgrid import claims, cost, grid, study
 
 # A config file on the command line replaces config.yaml: one file is one study.
 if not workflow.overwrite_configfiles:
@@ -36,13 +37,45 @@ except study.StudyError as error:
 RESULTS = STUDY.results
 SETTINGS = study.settings(STUDY)
 CELLS = grid.cells(STUDY)
-TRAJECTORIES = grid.trajectories(CELLS)
-BY_NAME = {trajectory.name: trajectory for trajectory in TRAJECTORIES}
+RUNS = grid.trajectories(CELLS)
 
-# Trajectories that are looked at after the same T's and decays make files of the same names.
-BY_READOUTS = defaultdict(list)
-for trajectory, readouts in TRAJECTORIES.items():
-    BY_READOUTS[tuple(readout.name for readout in readouts)].append(trajectory)
+
+def run_seconds(trajectory, readouts):
+    return cost.seconds(trajectory, readouts, STUDY.data)
+
+
+# What a job trains, by the beginning of its runs' names; and packs whose files have names that end
+# alike, which share a rule.
+PACKS = {
+    grid.beginning(pack): pack for pack in grid.packs(RUNS, run_seconds, STUDY.training.job_seconds)
+}
+BY_ENDS = defaultdict(list)
+for name, pack in PACKS.items():
+    ends = tuple(
+        (t.name.removeprefix(name), tuple(readout.name for readout in RUNS[t])) for t in pack
+    )
+    BY_ENDS[ends].append(name)
+
+
+def pack_minutes(name):
+    """The time that a job asks for: three times the estimate, as processors differ."""
+    estimate = cost.START_SECONDS + sum(run_seconds(t, RUNS[t]) for t in PACKS[name])
+    return 5 + ceil(3 * estimate / 60)
+
+
+def pack_memory_mb(name):
+    return max(cost.memory_mb(t, RUNS[t], STUDY.data)[0] for t in PACKS[name])
+
+
+# What the jobs ask for that read the histories of all runs.
+ANALYSIS_MB = cost.analysis_mb(sum(readouts[-1].iterations for readouts in RUNS.values()))
+ANALYSIS_MINUTES = 30
+
+
+# On one machine GPU jobs wait for each other (profiles/default says how many there are); on a
+# cluster each gets its own.
+resource_scopes:
+    gpu="local",
 
 
 # Those of the document have a page each.

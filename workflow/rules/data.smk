@@ -23,6 +23,9 @@ rule prepare_data:
         f"{RESULTS}/logs/prepare_data.log",
     conda:
         "../../envs/clipgrid.yaml"
+    resources:
+        mem_mb=cost.preparation_mb(STUDY.data),
+        runtime=ANALYSIS_MINUTES,
     params:
         name=STUDY.data.name,
         size=STUDY.data.size,

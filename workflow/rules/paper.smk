@@ -67,6 +67,9 @@ rule experiment:
         experiment="|".join(DOCUMENTED) or "none",
     conda:
         "../../envs/clipgrid.yaml"
+    resources:
+        mem_mb=ANALYSIS_MB,
+        runtime=ANALYSIS_MINUTES,
     params:
         parameters=lambda wildcards: f"-p experiment {wildcards.experiment}",
         results=subpath(input.cells, parent=True),
@@ -107,6 +110,9 @@ rule across_study:
         f"{RESULTS}/benchmarks/notebooks/study.tsv"
     conda:
         "../../envs/clipgrid.yaml"
+    resources:
+        mem_mb=ANALYSIS_MB,
+        runtime=ANALYSIS_MINUTES,
     params:
         parameters="",
         results=subpath(input.cells, parent=True),
@@ -128,6 +134,7 @@ rule start_page:
         f"{RESULTS}/workflow.rst",
     log:
         f"{RESULTS}/logs/start_page.log",
+    localrule: True
     conda:
         "../../envs/clipgrid.yaml"
     shell:

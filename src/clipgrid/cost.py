@@ -1,0 +1,168 @@
+"""What training costs, estimated from its settings, before anything runs. Imports no torch.
+
+An estimate only decides how runs are packed into jobs and what a job asks a scheduler for: the
+results don't depend on it.
+"""
+
+import csv
+import math
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from clipgrid.grid import (
+    CURVE_IMAGES,
+    DATASETS,
+    TRANSFORMATIONS,
+    TRANSFORMED_IMAGES,
+    Readout,
+    Trajectory,
+    evaluation_batch,
+)
+
+if TYPE_CHECKING:
+    from clipgrid.study import Data
+
+SIZES = (8, 12, 16, 20, 23, 24, 28, 32, 48, 63, 64, 96, 128, 160, 192, 224, 256)
+"""Sides of the images in costs.csv, px; other sizes are scaled from the next larger one."""
+
+FLOAT = 4  # bytes
+
+
+@dataclass(frozen=True)
+class Processor:
+    """A step's seconds a layer, whatever its size, and floating-point operations a second beyond
+    them; `source` says where both come from."""
+
+    layer_seconds: float
+    flops: float
+    source: str
+
+
+PROCESSORS = {
+    "cpu": Processor(8e-5, 4e10, "one core; fitted to steps measured at 12 and 16 px"),
+    "cuda": Processor(4e-5, 2e13, "assumed of a data-centre GPU, not measured"),
+}
+START_SECONDS, RUN_SECONDS = 5.0, 0.2  # of a process, with torch and the data; of a run
+PROCESS_MB = {
+    "cpu": 1000,
+    "cuda": 4000,
+}  # of a process with torch, and the Snakemake that starts it
+
+
+@dataclass(frozen=True)
+class Network:
+    """What one image takes in a network: multiply-adds and activations (values; all layers', and
+    the largest one's) of a forward pass, layers, parameters."""
+
+    multiply_adds: float
+    activations: float
+    largest_activation: float
+    layers: float
+    parameters: float
+
+
+@cache
+def network(model: str, size: int, width: float) -> Network:
+    """Of images of shape [3, size, size], from costs.csv: layers that join two hidden ones have
+    width² of the published one's weights, and all but a few do."""
+    listed = min((s for s in SIZES if s >= size), default=SIZES[-1])
+    area = (size / listed) ** 2
+    row = {k: float(v) for k, v in table()[model, listed].items()}
+    return Network(
+        multiply_adds=row["multiply_adds"] * area * width**2,
+        activations=row["activations"] * area * width,
+        largest_activation=row["largest_activation"] * area * width,
+        layers=row["layers"],
+        parameters=row["parameters"] * width**2,
+    )
+
+
+@cache
+def table() -> dict[tuple[str, int], dict[str, str]]:
+    """costs.csv, which `python -m clipgrid costs` prints: counted by torch, of width 1."""
+    with Path(__file__).with_name("costs.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    return {(row.pop("model"), int(row.pop("size"))): row for row in rows}
+
+
+def images_of(data: "Data") -> int:
+    return sum(DATASETS[data.name][1])
+
+
+def dataset_bytes(data: "Data") -> int:
+    """Of the prepared file: uint8 images."""
+    return images_of(data) * DATASETS[data.name][0] * data.size**2
+
+
+def training_seconds(trajectory: Trajectory, steps: int, data: "Data") -> float:
+    """Of `steps` iterations: a backward pass takes two forward passes' operations."""
+    net, processor = (
+        network(trajectory.model, data.size, trajectory.width),
+        processor_of(trajectory),
+    )
+    operations = 6 * net.multiply_adds * trajectory.batch_size
+    layers = net.layers * trajectory.accumulation_steps
+    return steps * (layers * processor.layer_seconds + operations / processor.flops)
+
+
+def seconds(trajectory: Trajectory, readouts: list[Readout], data: "Data") -> float:
+    """Of a run: its training, the looks at its learning curve, its readouts."""
+    _, (training, validation, test) = DATASETS[data.name]
+    steps = readouts[-1].iterations
+    curve = steps // trajectory.evaluate_every * min(CURVE_IMAGES, validation)
+    # A readout looks at as many training as validation images (trainer.Run.measure).
+    splits = min(training, validation) + validation + test
+    transformed = len(TRANSFORMATIONS) * min(TRANSFORMED_IMAGES, test)
+    images = curve + len(readouts) * (splits + transformed)
+    net = network(trajectory.model, data.size, trajectory.width)
+    evaluation = 2 * net.multiply_adds * images / processor_of(trajectory).flops
+    return RUN_SECONDS + training_seconds(trajectory, steps, data) + evaluation
+
+
+def weights_bytes(trajectory: Trajectory, readouts: list[Readout], data: "Data") -> float:
+    """Of a state: weights, the optimizer's buffers, an average for each decay."""
+    net = network(trajectory.model, data.size, trajectory.width)
+    buffers = 1 if trajectory.optimizer == "momentum" else 2
+    decays = len({readout.ema for readout in readouts} - {None})
+    return net.parameters * FLOAT * (1 + buffers + decays)
+
+
+def disk_bytes(trajectory: Trajectory, readouts: list[Readout], data: "Data") -> float:
+    """What a run leaves in the store, a state a T, and in the results."""
+    stops = sorted({readout.iterations for readout in readouts})
+    states = len(stops) * weights_bytes(trajectory, readouts, data) + HISTORY_BYTES * sum(stops)
+    return states + RESULT_BYTES * len(readouts) + CSV_BYTES * stops[-1]
+
+
+HISTORY_BYTES, CSV_BYTES, RESULT_BYTES = 48, 175, 1800  # a step in a state; in results; a cell
+
+
+def memory_mb(trajectory: Trajectory, readouts: list[Readout], data: "Data") -> tuple[int, int]:
+    """Memory of the job, and of the GPU if there is one, in MB: the data, the weights with
+    gradients and a copy for clipping, activations with their gradients or an evaluation."""
+    net = network(trajectory.model, data.size, trajectory.width)
+    weights = weights_bytes(trajectory, readouts, data) + 2 * net.parameters * FLOAT
+    part = trajectory.batch_size / trajectory.accumulation_steps
+    training = 2 * part * net.activations * FLOAT
+    evaluation = 3 * evaluation_batch(data.size) * net.largest_activation * FLOAT
+    computing = weights + max(training, evaluation)
+    host, dataset = PROCESS_MB[trajectory.device], dataset_bytes(data)
+    if trajectory.device == "cuda":
+        return math.ceil(host + dataset / 1e6), math.ceil((dataset + computing) / 1e6)
+    return math.ceil(host + (dataset + computing) / 1e6), 0
+
+
+def analysis_mb(steps: int) -> int:
+    """Memory of a job that reads the histories of so many steps in all, in MB."""
+    return math.ceil(2000 + 500 * steps / 1e6)
+
+
+def preparation_mb(data: "Data") -> int:
+    """Memory of the job that prepares the data, in MB: they pass through float64."""
+    return math.ceil(1500 + 15 * dataset_bytes(data) / 1e6)
+
+
+def processor_of(trajectory: Trajectory) -> Processor:
+    return PROCESSORS[trajectory.device]

@@ -1,0 +1,130 @@
+"""What training costs, by estimate, held against counts of torch's and runs of the trainer's."""
+
+import csv
+import io
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import clipgrid
+from clipgrid import cost, grid, models, plan
+from clipgrid.__main__ import main
+from clipgrid.grid import Readout, Trajectory
+from clipgrid.study import Data
+
+ROOT = Path(__file__).parents[2]
+DIGITS = Data(name="digits", size=12)
+RUN = Trajectory("alexnet", "momentum", 0.03, 1.0, "none", 0, width=0.125)
+
+
+def test_the_table_of_costs_is_what_torch_counts(capsys):
+    assert main(["costs"]) == 0
+    assert capsys.readouterr().out == (ROOT / "src" / "clipgrid" / "costs.csv").read_text(), (
+        "make it anew: PYTHONPATH=src python -m clipgrid costs > src/clipgrid/costs.csv"
+    )
+
+
+def test_the_counts_are_those_that_torchvision_publishes():
+    """Of its classification models at 224 px: 10⁹ multiply-adds, with 1000 classes."""
+    published = {"alexnet": 0.71, "vgg11": 7.61, "vgg16": 15.47, "resnet18": 1.81, "resnet50": 4.09}
+    counted = {m: cost.network(m, 224, 1).multiply_adds / 1e9 for m in published}
+    assert counted == pytest.approx(published, rel=0.01)
+
+
+@pytest.mark.parametrize("model", ["alexnet", "vgg11", "vgg11_bn", "resnet18"])
+@pytest.mark.parametrize(("size", "width"), [(12, 0.125), (30, 0.25), (100, 0.5)])
+def test_a_narrow_net_at_a_size_that_is_not_listed_is_not_far_off(model, size, width):
+    with torch.device("meta"):
+        net = models.build(model, 3, size, 10, width)
+    parameters = sum(p.numel() for p in net.parameters())
+    assert cost.network(model, size, width).parameters == pytest.approx(parameters, rel=0.4)
+
+
+def test_every_data_set_has_as_many_images_as_it_is_said_to(clipgrid_data):
+    channels, images = grid.DATASETS["digits"]
+    about = clipgrid_data.about
+    assert (channels, images) == (about["channels"], tuple(about["images"].values()))
+
+
+@pytest.fixture(scope="module")
+def clipgrid_data(tmp_path_factory):
+    from clipgrid.data import prepare
+
+    return prepare("digits", 8, 0, tmp_path_factory.mktemp("data"))
+
+
+def test_what_is_more_costs_more():
+    def seconds(**changes):
+        return cost.seconds(replace(RUN, **changes), [Readout(500)], DIGITS)
+
+    assert seconds() < seconds(batch_size=64) < seconds(batch_size=64, width=0.5)
+    assert seconds() < seconds(accumulation_steps=2)
+    assert seconds() < seconds(evaluate_every=1)
+    assert seconds() < cost.seconds(RUN, [Readout(500), Readout(501)], DIGITS)
+    assert cost.disk_bytes(RUN, [Readout(5)], DIGITS) < cost.disk_bytes(
+        RUN, [Readout(5), Readout(5, 0.9)], DIGITS
+    )
+
+
+def test_a_gpu_holds_what_a_core_would():
+    host, none = cost.memory_mb(replace(RUN, width=1.0), [Readout(5)], DIGITS)
+    gpu_host, gpu = cost.memory_mb(replace(RUN, width=1.0, device="cuda"), [Readout(5)], DIGITS)
+    assert none == 0
+    assert host - cost.PROCESS_MB["cpu"] == pytest.approx(gpu, abs=2)
+    assert gpu_host == pytest.approx(cost.PROCESS_MB["cuda"], abs=2)
+
+
+@given(st.lists(st.floats(0.1, 100), min_size=1), st.integers(1, 20))
+def test_jobs_end_no_sooner_than_they_can_and_within_grahams_bound(seconds, jobs):
+    soonest = max(max(seconds), sum(seconds) / jobs)
+    end = plan.makespan(seconds, jobs)
+    assert soonest * (1 - 1e-9) <= end <= (2 - 1 / jobs) * soonest * (1 + 1e-9)
+
+
+def test_jobs_that_do_not_overtake_end_when_they_are_seen_to():
+    assert plan.makespan([3, 3, 4], 2) == 7
+    assert plan.makespan([3, 3, 4], 3) == 4
+    assert plan.makespan([3, 3, 4], 1) == 10
+
+
+def rows(text):
+    """{row: its figures} of a plan's table."""
+    lines = [line.rsplit(maxsplit=4) for line in text.splitlines() if line[:1].islower()]
+    return {line[0].strip(): line[1:] for line in lines if len(line) == 5}
+
+
+def test_the_plan_of_the_full_size_grid_counts_its_cells_and_asks_for_gpus(capsys):
+    assert main(["plan", str(ROOT / "studies" / "full-size.yaml")]) == 0
+    text = capsys.readouterr().out
+    table = rows(text)
+    # 3 models × 3 λ × 3 augmentations × 3 seeds, of 3 T × 3 decays each; all trained to T = 5000.
+    assert table["runs"] == ["27", "27", "27", "81"]
+    assert table["cells"] == ["243", "243", "243", "729"]
+    assert table["steps trained"] == ["135,000"] * 3 + ["405,000"]
+    assert table["steps, if each cell were trained alone"][-1] == "1,579,500"
+    assert "CUDA hours" in text
+    assert "not measured" in text
+    assert "as measured" not in text
+
+
+def test_the_plan_of_a_file_that_is_none_is_one_error(tmp_path, capsys):
+    assert main(["plan", str(tmp_path / "absent.yaml")]) == 1
+    assert "absent.yaml can't be read" in capsys.readouterr().err
+
+
+def test_costs_and_plan_do_not_import_torch():
+    code = "import sys, clipgrid.cost, clipgrid.plan; sys.exit('torch' in sys.modules)"
+    source = Path(clipgrid.__file__).parents[1]
+    subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": str(source)})
+
+
+def test_the_table_has_every_model_at_every_listed_size():
+    text = (ROOT / "src" / "clipgrid" / "costs.csv").read_text()
+    listed = {(row["model"], int(row["size"])) for row in csv.DictReader(io.StringIO(text))}
+    assert listed == {(model, size) for model in grid.MODELS for size in cost.SIZES}

@@ -6,7 +6,7 @@ VENV := .venv
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: paper test browser lock clean
+.PHONY: paper test install browser lock clean
 
 paper: $(VENV)/installed
 	snakemake --cores all --quiet rules host
@@ -15,13 +15,15 @@ paper: $(VENV)/installed
 	@echo "The verdicts: $(CURDIR)/results/claims.csv"
 	@echo "Every cell:   $(CURDIR)/results/cells.csv"
 
+install: $(VENV)/installed
+
 test: $(VENV)/installed browser
 	ruff check
 	ruff format --check
 	mypy
 	snakefmt --check Snakefile workflow
 	snakemake --lint
-	pytest -n 2 --dist loadfile
+	pytest -n 3 --dist loadfile --no-loadscope-reorder -rs
 
 # The tests open the report in the system's Chromium.
 browser:

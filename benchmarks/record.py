@@ -16,6 +16,7 @@ CHECKOUT = (
     "config.yaml",
     "claims.yaml",
     "profiles",
+    "slurm",
     "workflow",
     "src",
     "notebooks",
@@ -41,6 +42,26 @@ def prepare(folder: Path) -> Path:
     data = folder / "data.pt"
     timed("clipgrid", "prepare", "--name", "digits", "--size", "12", "--out", str(data), cwd=folder)
     return data
+
+
+def small_study(checkout: Path, cells: int) -> Path:
+    """The file of a study of so many cells: AlexNet, five λ, two T's, and so ten cells a seed."""
+    study = {
+        "title": f"{cells} cells",
+        "data": {"name": "digits", "size": 8},
+        "models": {"alexnet": {"width": 0.125}},
+        "optimizers": {"momentum": {"learning_rates": [0.03]}},
+        "clips": [0.1, 1, 10, 100, "inf"],
+        "iterations": [100, 200],
+        "ema": ["none"],
+        "augmentations": ["none"],
+        "seeds": list(range(cells // 10)),
+        "expand": "product",
+        "experiments": {},
+    }
+    file = checkout / f"{cells}.yaml"
+    file.write_text(json.dumps(study))
+    return file
 
 
 def timed(module: str, *arguments: str, cwd: Path) -> float:

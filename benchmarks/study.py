@@ -12,8 +12,7 @@ import tempfile
 from pathlib import Path
 
 import pandas as pd
-import yaml
-from record import copy_checkout, record, timed
+from record import copy_checkout, record, small_study, timed
 
 
 def main() -> None:
@@ -61,14 +60,9 @@ def default_study(checkout: Path) -> dict:
 
 def dry_runs(checkout: Path) -> dict:
     """Median seconds of three dry runs of 100, 1,000 and 10,000 cells."""
-    config = yaml.safe_load((checkout / "config.yaml").read_text())
-    del config["models"]["vgg11"], config["models"]["resnet18"], config["optimizers"]["rmsprop"]
-    config |= {"expand": "product", "experiments": {}, "ema": ["none"], "augmentations": ["none"]}
-    config |= {"clips": [0.1, 1, 10, 100, "inf"], "iterations": [500, 1000]}
     medians = {}
     for cells in (100, 1000, 10_000):
-        file = checkout / f"{cells}.yaml"
-        file.write_text(yaml.safe_dump(config | {"seeds": list(range(cells // 10))}))
+        file = small_study(checkout, cells)
         dry_run = ("snakemake", "-n", "--quiet", "--configfile", str(file))
         times = [timed(*dry_run, cwd=checkout) for _ in range(3)]
         medians[cells] = round(statistics.median(times), 2)

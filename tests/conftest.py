@@ -19,6 +19,7 @@ PARTS = (
     "config.yaml",
     "claims.yaml",
     "profiles",
+    "slurm",
     "workflow",
     "src",
     "notebooks",

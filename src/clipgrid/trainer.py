@@ -101,18 +101,18 @@ def train_pack(
 ) -> None:
     """Train `runs` one after another, each into its folder of `out`. One that fails keeps none of
     the others; InputError names those that did, in the end."""
-    failed = []
+    failed = {}
     for number, (trajectory, readouts) in enumerate(runs.items(), start=1):
         print(f"run {number} of {len(runs)}: {trajectory.name}", file=sys.stderr, flush=True)
         try:
             train(trajectory, readouts, data, out / trajectory.name, store, checkpoint_every)
         except Exception as error:
-            failed.append(trajectory.name)
+            failed[trajectory.name] = error
             if not isinstance(error, InputError | OSError):
                 traceback.print_exc()
-            print(f"{trajectory.name} failed: {error}", file=sys.stderr, flush=True)
     if failed:
-        raise InputError(f"{len(failed)} of {len(runs)} runs failed: {', '.join(failed)}")
+        reasons = "; ".join(f"{name}: {error}" for name, error in failed.items())
+        raise InputError(f"{len(failed)} of {len(runs)} runs failed: {reasons}")
 
 
 def set_up_process() -> None:

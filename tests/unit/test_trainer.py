@@ -15,6 +15,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from clipgrid import InputError, models
+from clipgrid.__main__ import main
 from clipgrid.data import Dataset
 from clipgrid.grid import Readout, Trajectory, digest
 from clipgrid.trainer import Batches, Checkpoints, Run, derive, generator, train
@@ -732,3 +733,81 @@ def test_a_look_just_before_the_divergence_is_strict_json_too(trained):
     files = trained(DIVERGING, "T1", "T4")
     assert strict_json(files["T4.json"])["diverged_at"] == 2
     assert strict_json(files["T1.json"])["steps"] == 1
+
+
+# ---- packs --------------------------------------------------------------------------------------
+
+
+def pack_arguments(runs, digits, tmp_path):
+    """What a job of the workflow calls the trainer with."""
+    named = [f"{t.name}:{','.join(names)}" for t, names in runs.items()]
+    settings = next(iter(runs)).unnamed_flags.split()
+    folders = ["--data", digits, "--out", tmp_path / "pack", "--store", tmp_path / "packed"]
+    return ["train-pack", *settings, "--runs", *named, *map(str, folders)]
+
+
+def test_runs_that_share_a_process_have_the_bits_of_runs_that_have_their_own(
+    trained, digits, tmp_path
+):
+    runs = {
+        replace(MOMENTUM, seed=1, clip="autoclip", threshold=50.0): ["T4", "T6_ema0.9"],
+        MOMENTUM: ["T5"],
+        replace(MOMENTUM, augmentation="none", label_noise=0.5): ["T5"],
+    }
+    assert main(pack_arguments(runs, digits, tmp_path)) == 0
+    for trajectory, names in runs.items():
+        folder = tmp_path / "pack" / trajectory.name
+        packed = {path.name: path.read_text() for path in folder.iterdir()}
+        assert results(packed) == results(trained(trajectory, *names, at=trajectory.name))
+
+
+def test_a_run_that_fails_keeps_none_of_its_pack_and_is_named_with_the_reason(
+    digits, tmp_path, capsys
+):
+    bad = replace(MOMENTUM, train_images=99_999)
+    assert main(pack_arguments({bad: ["T4"], MOMENTUM: ["T4"]}, digits, tmp_path)) == 1
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith(f"clipgrid: error: 1 of 2 runs failed: {bad.name}: train_images: 99999")
+    assert (tmp_path / "pack" / MOMENTUM.name / "T4.json").exists()
+    assert not (tmp_path / "pack" / bad.name / "T4.json").exists()
+
+
+def test_a_fault_of_the_trainers_own_leaves_its_traceback_in_the_log(
+    digits, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(Run, "train_step", lambda self: 1 / 0)
+    assert main(pack_arguments({MOMENTUM: ["T4"]}, digits, tmp_path)) == 1
+    said = capsys.readouterr().err
+    assert "Traceback" in said
+    assert said.splitlines()[-1].endswith("division by zero")
+
+
+def test_a_signal_ends_the_pack_and_not_only_the_run(digits, tmp_path, monkeypatch):
+    step = Run.train_step
+
+    def train_step(self):
+        if self.step == 2:
+            signal.raise_signal(signal.SIGTERM)
+        return step(self)
+
+    monkeypatch.setattr(Run, "train_step", train_step)
+    runs = {MOMENTUM: ["T4"], replace(MOMENTUM, seed=1): ["T4"]}
+    with pytest.raises(SystemExit) as stopped:
+        main(pack_arguments(runs, digits, tmp_path))
+    assert stopped.value.code == 128 + signal.SIGTERM
+    assert not list((tmp_path / "pack").glob("*seed1"))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("../x:T4", "names no trajectory"), (f"{MOMENTUM.name}:T0", "is not a readout")],
+)
+def test_a_pack_of_what_is_no_run_is_refused(text, words, digits, tmp_path, capsys):
+    arguments = pack_arguments({MOMENTUM: ["T4"]}, digits, tmp_path)
+    arguments[arguments.index("--runs") + 1] = text
+    try:
+        code = main(arguments)
+    except SystemExit as exit:
+        code = exit.code
+    assert code != 0
+    assert words in capsys.readouterr().err

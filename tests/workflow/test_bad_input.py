@@ -119,6 +119,15 @@ def test_a_claims_file_that_does_not_exist_is_named(project, snakemake):
     assert "absent.yaml can't be read" in run.stdout
 
 
+# ---- where it runs ------------------------------------------------------------------------------
+
+
+def test_machines_that_share_no_folder_are_refused_with_the_reason(project, snakemake):
+    run = snakemake(project, "--cores", 1, "--shared-fs-usage", "none")
+    assert_refused(run, project)
+    assert "clipgrid's jobs must share this folder" in run.stdout
+
+
 # ---- dry runs of a fresh clone ------------------------------------------------------------------
 
 

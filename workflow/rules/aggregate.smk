@@ -29,8 +29,7 @@ rule aggregate:
     conda:
         "../../envs/clipgrid.yaml"
     resources:
-        mem_mb=ANALYSIS_MB,
-        runtime=ANALYSIS_MINUTES,
+        **ANALYSIS,
     params:
         settings=SETTINGS,
     shell:
@@ -73,8 +72,7 @@ rule judge:
     conda:
         "../../envs/clipgrid.yaml"
     resources:
-        mem_mb=ANALYSIS_MB,
-        runtime=ANALYSIS_MINUTES,
+        **ANALYSIS,
     params:
         settings=SETTINGS,
     shell:

@@ -34,6 +34,14 @@ try:
 except study.StudyError as error:
     raise WorkflowError(str(error))
 
+files = workflow.storage_settings
+if files.default_storage_provider or "input-output" not in map(str, files.shared_fs_usage):
+    raise WorkflowError(
+        "clipgrid's jobs must share this folder: a run's states and checkpoints go to store/, which"
+        " no rule declares, so that no storage plugin would carry them. Give the jobs a shared file"
+        " system or volume, and leave out --shared-fs-usage and --default-storage-provider."
+    )
+
 RESULTS = STUDY.results
 SETTINGS = study.settings(STUDY)
 CELLS = grid.cells(STUDY)
@@ -67,9 +75,24 @@ def pack_memory_mb(name):
     return max(cost.memory_mb(t, RUNS[t], STUDY.data)[0] for t in PACKS[name])
 
 
-# What the jobs ask for that read the histories of all runs.
-ANALYSIS_MB = cost.analysis_mb(sum(readouts[-1].iterations for readouts in RUNS.values()))
-ANALYSIS_MINUTES = 30
+def failed_training():
+    """(log, its last line) of each pack that has been tried and lacks results."""
+    for name, pack in PACKS.items():
+        log = Path(RESULTS, "logs", "train", f"{name}.log")
+        # A run writes this file last.
+        if log.exists() and not all(
+            Path(RESULTS, "cells", t.name, "run.json").exists() for t in pack
+        ):
+            yield log, (log.read_text().splitlines() or [""])[-1]
+
+
+# What the jobs ask for that read the histories of all runs. That they need no GPU must be said where
+# a site's profile names a type of GPU.
+ANALYSIS = {
+    "mem_mb": cost.analysis_mb(sum(readouts[-1].iterations for readouts in RUNS.values())),
+    "runtime": 30,
+    "gpu": 0,
+}
 
 
 # On one machine GPU jobs wait for each other (profiles/default says how many there are); on a

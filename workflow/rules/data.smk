@@ -24,8 +24,7 @@ rule prepare_data:
     conda:
         "../../envs/clipgrid.yaml"
     resources:
-        mem_mb=cost.preparation_mb(STUDY.data),
-        runtime=ANALYSIS_MINUTES,
+        **ANALYSIS | {"mem_mb": cost.preparation_mb(STUDY.data)},
     params:
         name=STUDY.data.name,
         size=STUDY.data.size,

@@ -68,8 +68,7 @@ rule experiment:
     conda:
         "../../envs/clipgrid.yaml"
     resources:
-        mem_mb=ANALYSIS_MB,
-        runtime=ANALYSIS_MINUTES,
+        **ANALYSIS,
     params:
         parameters=lambda wildcards: f"-p experiment {wildcards.experiment}",
         results=subpath(input.cells, parent=True),
@@ -111,8 +110,7 @@ rule across_study:
     conda:
         "../../envs/clipgrid.yaml"
     resources:
-        mem_mb=ANALYSIS_MB,
-        runtime=ANALYSIS_MINUTES,
+        **ANALYSIS,
     params:
         parameters="",
         results=subpath(input.cells, parent=True),

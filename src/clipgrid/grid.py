@@ -392,15 +392,22 @@ def packs(
     limit: float,
 ) -> list[list[Trajectory]]:
     """The runs in packs, each trained by one job: all whose names begin alike, where they take at
-    most `limit` seconds by the estimate `seconds`; a run that takes longer is by itself.
+    most `limit` seconds by the estimate `seconds`; of an arm that takes longer, as many seeds as
+    that allows, and one at least.
     """
+    times = {trajectory: seconds(trajectory, readouts) for trajectory, readouts in runs.items()}
 
     def fits(pack: list[Trajectory]) -> bool:
-        return len(pack) <= MOST_RUNS and sum(seconds(t, runs[t]) for t in pack) <= limit
+        return len(pack) <= MOST_RUNS and sum(times[t] for t in pack) <= limit
 
     def split(pack: list[Trajectory], depth: int) -> Iterable[list[Trajectory]]:
-        if depth and (len(pack) == 1 or fits(pack)):
+        if depth and fits(pack):
             yield pack
+        elif depth == len(pack[0].parts) - 1:
+            while pack:
+                n = next((n for n in range(2, len(pack) + 1) if not fits(pack[:n])), len(pack) + 1)
+                yield pack[: n - 1]
+                pack = pack[n - 1 :]
         else:
             parts: dict[str, list[Trajectory]] = {}
             for trajectory in pack:

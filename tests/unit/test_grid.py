@@ -377,11 +377,21 @@ def test_each_run_is_in_one_pack_that_is_not_too_long_nor_shorter_than_need_be(r
     packs = grid.packs(runs, lambda trajectory, readouts: 1.0, limit)
     assert sorted(t.name for pack in packs for t in pack) == sorted(t.name for t in runs)
     assert all(len(pack) <= max(1, limit) for pack in packs)
-    for pack in packs:
+    for pack, following in itertools.pairwise([*packs, []]):
         depth = len(grid.common([t.parts for t in pack]))
-        if depth > 1:  # all whose names begin so, less the last part, would be too many
+        if following and pack[0].arm == following[0].arm:  # some seeds of an arm: one more, no
+            assert len(pack) == max(1, limit)
+        elif depth > 1 and len(pack) > 1:  # names that begin so, less a part: all would be too many
             joined = [t for t in runs if t.parts[: depth - 1] == pack[0].parts[: depth - 1]]
             assert len(joined) > limit or len(joined) == len(pack)
+
+
+def test_a_pack_has_no_more_runs_than_a_command_can_name(config):
+    config["seeds"] = list(range(600))
+    runs = grid.trajectories(grid.cells(parse(config)))
+    packs = grid.packs(runs, lambda trajectory, readouts: 0.0, 1.0)
+    assert max(map(len, packs)) == grid.MOST_RUNS
+    assert len(packs) == 2 * 3  # two λ
 
 
 def test_a_pack_shares_all_settings_that_names_lack(config):
@@ -400,11 +410,9 @@ def test_a_run_longer_than_a_job_should_be_is_a_job_of_its_own(config):
 
 
 @given(some_runs)
-def test_packs_have_names_of_their_own_that_their_runs_names_begin_with(runs):
-    packs = grid.packs(runs, lambda trajectory, readouts: 1.0, 7)
-    names = [grid.beginning(pack) for pack in packs]
-    assert len(set(names)) == len(names)
-    for name, pack in zip(names, packs, strict=True):
+def test_the_names_in_a_pack_begin_with_whole_parts(runs):
+    for pack in grid.packs(runs, lambda trajectory, readouts: 1.0, 7):
+        name = grid.beginning(pack)
         assert all(t.name == name or t.name.startswith(f"{name}_") for t in pack)
 
 

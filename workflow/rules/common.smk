@@ -52,27 +52,24 @@ def run_seconds(trajectory, readouts):
     return cost.seconds(trajectory, readouts, STUDY.data)
 
 
-# What a job trains, by the beginning of its runs' names; and packs whose files have names that end
-# alike, which share a rule.
-PACKS = {
-    grid.beginning(pack): pack for pack in grid.packs(RUNS, run_seconds, STUDY.training.job_seconds)
-}
+# What each job trains, by the name of its first run; and by the endings of the names and the readouts
+# of a pack, which make a rule, what the names of its packs begin with.
+PACKS = {pack[0].name: pack for pack in grid.packs(RUNS, run_seconds, STUDY.training.job_seconds)}
 BY_ENDS = defaultdict(list)
-for name, pack in PACKS.items():
-    ends = tuple(
-        (t.name.removeprefix(name), tuple(readout.name for readout in RUNS[t])) for t in pack
-    )
-    BY_ENDS[ends].append(name)
+for pack in PACKS.values():
+    beginning = grid.beginning(pack)
+    ends = [(t.name.removeprefix(beginning), *(readout.name for readout in RUNS[t])) for t in pack]
+    BY_ENDS[tuple(ends)].append(beginning)
 
 
-def pack_minutes(name):
+def pack_minutes(pack):
     """The time that a job asks for: three times the estimate, as processors differ."""
-    estimate = cost.START_SECONDS + sum(run_seconds(t, RUNS[t]) for t in PACKS[name])
+    estimate = cost.START_SECONDS + sum(run_seconds(t, RUNS[t]) for t in pack)
     return 5 + ceil(3 * estimate / 60)
 
 
-def pack_memory_mb(name):
-    return max(cost.memory_mb(t, RUNS[t], STUDY.data)[0] for t in PACKS[name])
+def pack_memory_mb(pack):
+    return max(cost.memory_mb(t, RUNS[t], STUDY.data)[0] for t in pack)
 
 
 def failed_training():

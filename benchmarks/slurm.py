@@ -1,6 +1,6 @@
 """What a cluster costs: on SLURM's own daemons on this machine, two nodes of a CPU each.
 
-    python benchmarks/slurm.py            # half an hour; writes benchmarks/results/slurm.json
+    python benchmarks/slurm.py            # a quarter of an hour; writes benchmarks/results/slurm.json
 
 Needs root and Debian's slurm-wlm and munge, as the tests do. Packed is the profile as it is;
 unpacked, a submission for each run.
@@ -108,7 +108,8 @@ def until_all_are_queued(
     jobs, seconds = 0, 0.0
     while jobs == 0 or time.perf_counter() - started < seconds + 30:
         time.sleep(1)
-        if (now := len(cluster.jobs())) > jobs:
+        now = sum(state == "PENDING" for state, *_ in cluster.jobs().values())
+        if now > jobs:
             jobs, seconds = now, time.perf_counter() - started
     master.send_signal(signal.SIGKILL)
     master.wait()

@@ -98,10 +98,8 @@ def dataset_bytes(data: "Data") -> int:
 
 def training_seconds(trajectory: Trajectory, steps: int, data: "Data") -> float:
     """Of `steps` iterations: a backward pass takes two forward passes' operations."""
-    net, processor = (
-        network(trajectory.model, data.size, trajectory.width),
-        processor_of(trajectory),
-    )
+    net = network(trajectory.model, data.size, trajectory.width)
+    processor = PROCESSORS[trajectory.device]
     operations = 6 * net.multiply_adds * trajectory.batch_size
     layers = net.layers * trajectory.accumulation_steps
     return steps * (layers * processor.layer_seconds + operations / processor.flops)
@@ -117,7 +115,7 @@ def seconds(trajectory: Trajectory, readouts: list[Readout], data: "Data") -> fl
     transformed = len(TRANSFORMATIONS) * min(TRANSFORMED_IMAGES, test)
     images = curve + len(readouts) * (splits + transformed)
     net = network(trajectory.model, data.size, trajectory.width)
-    evaluation = 2 * net.multiply_adds * images / processor_of(trajectory).flops
+    evaluation = 2 * net.multiply_adds * images / PROCESSORS[trajectory.device].flops
     return RUN_SECONDS + training_seconds(trajectory, steps, data) + evaluation
 
 
@@ -162,7 +160,3 @@ def analysis_mb(steps: int) -> int:
 def preparation_mb(data: "Data") -> int:
     """Memory of the job that prepares the data, in MB: they pass through float64."""
     return math.ceil(1500 + 15 * dataset_bytes(data) / 1e6)
-
-
-def processor_of(trajectory: Trajectory) -> Processor:
-    return PROCESSORS[trajectory.device]

@@ -1,6 +1,6 @@
 """What a cluster costs: on SLURM's own daemons on this machine, two nodes of a CPU each.
 
-    python benchmarks/slurm.py            # a quarter of an hour; writes benchmarks/results/slurm.json
+    python benchmarks/slurm.py         # a quarter of an hour; writes benchmarks/results/slurm.json
 
 Needs root and Debian's slurm-wlm and munge, as the tests do. Packed is the profile as it is;
 unpacked, a submission for each run.

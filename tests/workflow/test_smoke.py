@@ -523,3 +523,14 @@ def test_data_prepared_from_another_folder_retrain_no_step(finished, copy, snake
     assert run.returncode == 0, run.stdout
     assert sessions(copy, name) == sessions(finished, name)
     assert (copy / target).read_bytes() == (finished / target).read_bytes()
+
+
+def test_the_plan_of_a_finished_study_sets_beside_its_estimates_what_it_took(finished, clipgrid):
+    run = clipgrid(finished, "plan", "studies/smoke.yaml")
+    assert run.returncode == 0, run.stdout
+    lines = [re.split(r"\s{2,}", line) for line in run.stdout.splitlines()]
+    everything = {line[0]: line[-1] for line in lines if len(line) > 1}
+    assert everything["cells"] == str(len(pd.read_csv(finished / RESULTS / "cells.csv")))
+    estimated, taken = (float(everything[row]) for row in ("disk, GB", "disk as measured, GB"))
+    assert estimated == pytest.approx(taken, rel=0.2)
+    assert float(everything["hours as measured"]) > 0

@@ -101,18 +101,19 @@ def train_pack(
 ) -> None:
     """Train `runs` one after another, each into its folder of `out`. One that fails keeps none of
     the others; InputError names those that did, in the end."""
-    failed = {}
+    failed: dict[str, list[str]] = {}  # reason: runs
     for number, (trajectory, readouts) in enumerate(runs.items(), start=1):
         print(f"run {number} of {len(runs)}: {trajectory.name}", file=sys.stderr, flush=True)
         try:
             train(trajectory, readouts, data, out / trajectory.name, store, checkpoint_every)
         except Exception as error:
-            failed[trajectory.name] = error
+            failed.setdefault(str(error), []).append(trajectory.name)
             if not isinstance(error, InputError | OSError):
                 traceback.print_exc()
     if failed:
-        reasons = "; ".join(f"{name}: {error}" for name, error in failed.items())
-        raise InputError(f"{len(failed)} of {len(runs)} runs failed: {reasons}")
+        count = sum(map(len, failed.values()))
+        reasons = "; ".join(f"{reason} ({', '.join(names)})" for reason, names in failed.items())
+        raise InputError(f"{count} of {len(runs)} runs failed: {reasons}")
 
 
 def set_up_process() -> None:

@@ -17,6 +17,7 @@ import psutil
 
 ETC = Path("/etc/slurm")  # where SLURM's commands look that have lost SLURM_CONF, as a job step's
 NAME = "clipgrid-test-slurm.conf"
+PATH = f"{os.environ['PATH']}:/usr/sbin"  # the daemons' place, which not every PATH has
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel", "scontrol")
 
 CONF = """
@@ -65,7 +66,7 @@ NODE = (
 
 def missing() -> str:
     """Why there can be no cluster on this machine; empty where there can."""
-    if absent := [program for program in PROGRAMS if not shutil.which(program)]:
+    if absent := [program for program in PROGRAMS if not shutil.which(program, path=PATH)]:
         return f"no {', '.join(absent)} here; on Debian: apt install slurm-wlm munge"
     if os.geteuid() != 0:
         return "SLURM's daemons need root"
@@ -190,7 +191,7 @@ class Cluster:
 
     @property
     def environment(self) -> dict[str, str]:
-        return {**os.environ, "SLURM_CONF": str(self.conf)}
+        return {**os.environ, "PATH": PATH, "SLURM_CONF": str(self.conf)}
 
     def command(self, *command: object) -> str:
         """What a command of SLURM's prints."""

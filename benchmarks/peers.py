@@ -331,13 +331,13 @@ def run(
     workers: int,
     augmentation: str,
     decay: float | None,
-    data: Path | None,
+    data: Path,
     gate: bool,
 ) -> None:
     """Train one cell, print what it took."""
     import torch
 
-    from clipgrid.data import Dataset, prepare
+    from clipgrid.data import Dataset
     from clipgrid.grid import Trajectory
 
     if threads:
@@ -353,7 +353,7 @@ def run(
         width=MODELS[model],
         weight_decay=5e-4,
     )
-    dataset = Dataset.load(data) if data else prepare("digits", 12, 0, Path("data"))
+    dataset = Dataset.load(data)
     job = Job(trajectory, dataset, steps, decay, workers, gate)
     if peer != "clipgrid":
         from clipgrid import torchvision_on_cpu  # noqa: F401, before a peer imports torchvision
@@ -537,7 +537,7 @@ def main() -> None:
         parser.add_argument("--workers", type=int, default=2, help="of the peers' loader")
         parser.add_argument("--augmentation", choices=AUGMENTATIONS, default="crop")
         parser.add_argument("--decay", type=decay, default=DECAY, help="or none")
-        parser.add_argument("--data", type=Path, help="made by `clipgrid prepare`")
+        parser.add_argument("--data", type=Path, required=True, help="made by `clipgrid prepare`")
         parser.add_argument("--gate", action="store_true", help="wait for a line after the warm-up")
         run(**vars(parser.parse_args(sys.argv[2:])))
         return

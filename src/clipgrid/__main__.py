@@ -34,7 +34,11 @@ def main(argv: list[str] | None = None) -> int:
     command.add_argument("--size", type=int, required=True, help="side of the images, px")
     command.add_argument("--split-seed", type=int, default=0, help="seed of the split")
     command.add_argument("--folder", type=Path, default=Path("data"), help="of the raw files")
-    command.add_argument("--out", type=Path, required=True, help="file to write, e.g. data.pt")
+    command.add_argument("--out", type=Path, required=True, help="file to make, e.g. data.pt")
+    command.add_argument(
+        "--store", type=Path, default=Path("store"), help="where it is found again"
+    )
+    command.add_argument("--threads", type=int, default=1, help="that read image files")
 
     command = add_command(
         "train",
@@ -152,10 +156,10 @@ def run(text: str) -> tuple[str, list[Readout]]:
 # Each imports what it needs when it is called: train must run where only torch is installed.
 
 
-def prepare(name, size, split_seed, folder, out):
-    from clipgrid.data import prepare, save
+def prepare(name, size, split_seed, folder, out, store, threads):
+    from clipgrid.data import prepare
 
-    save(prepare(name, size, split_seed, folder), out)
+    prepare(name, size, split_seed, folder, out, store, threads)
 
 
 def train(readouts, data, out, store, checkpoint_every, **settings):

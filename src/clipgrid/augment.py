@@ -7,18 +7,27 @@ import torch
 from torch import Generator, Tensor
 
 
-def augment(images: Tensor, augmentation: str, generator: Generator) -> Tensor:
-    """`images` [N, C, H, W], each flipped and shifted by its own draw.
+def draw(augmentation: str, n: int, size: int, generator: Generator) -> list[Tensor]:
+    """What is random in the augmentation of `n` images of side `size`: a tensor [n, ...] for each
+    of the names in `augmentation`. The draws are made on the CPU: every device sees the same."""
+    if augmentation == "none":
+        return []
+    return [KINDS[name][0](n, size, generator) for name in augmentation.split("+")]
 
-    `augmentation` joins `flip` (left to right, with probability 1/2) and `crop` (a window of the
-    image's size out of the image padded with black by an eighth of its side) by `+`;
-    `resized-crop` is a window of a quarter to all of the image, resized to its size; `none` is the
-    images as they are. The draws are made on the CPU: every device sees the same.
+
+def augment(images: Tensor, augmentation: str, draws: list[Tensor]) -> Tensor:
+    """`images` [N, C, H, W], each changed by its own of the `draws`.
+
+    `augmentation` joins these by `+`: `flip`, left to right, with probability 1/2; `crop`, a window
+    of the image's size out of the image padded with black by an eighth of its side; `resized-crop`,
+    a square of a quarter to all of the image, resized to its size; `inception-crop`, a rectangle of
+    8% to all of it, 3:4 to 4:3, resized (Szegedy et al. 2015, section 6; torchvision's
+    RandomResizedCrop). `none` is the images as they are.
     """
     if augmentation == "none":
         return images
-    for name in augmentation.split("+"):
-        images = KINDS[name](images, generator)
+    for name, drawn in zip(augmentation.split("+"), draws, strict=True):
+        images = KINDS[name][1](images, drawn)
     return images
 
 
@@ -58,29 +67,57 @@ def to_device(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
 
 
-def random_flip(images: Tensor, generator: Generator) -> Tensor:
-    flipped = torch.rand(len(images), generator=generator) < 0.5
+def draw_flips(n: int, size: int, generator: Generator) -> Tensor:
+    return torch.rand(n, generator=generator) < 0.5
+
+
+def flip(images: Tensor, flipped: Tensor) -> Tensor:
     flipped = to_device(flipped, images.device)
     return torch.where(flipped[:, None, None, None], images.flip(-1), images)
 
 
-def random_crop(images: Tensor, generator: Generator) -> Tensor:
+def draw_corners(n: int, size: int, generator: Generator) -> Tensor:
+    return torch.randint(2 * margin(size) + 1, (2, n), generator=generator).T
+
+
+def crop(images: Tensor, corners: Tensor) -> Tensor:
     n, _, height, width = images.shape
-    padding = margin(height)
-    corners = torch.randint(2 * padding + 1, (2, n), generator=generator)
-    top, left = to_device(corners, images.device)
-    padded = torch.nn.functional.pad(images, (padding,) * 4)
+    top, left = to_device(corners, images.device).T
+    padded = torch.nn.functional.pad(images, (margin(height),) * 4)
     windows = padded.unfold(2, height, 1).unfold(3, width, 1)  # views: [N, C, top, left, H, W]
     return windows[torch.arange(n, device=images.device), :, top, left]
 
 
-def random_resized_crop(images: Tensor, generator: Generator) -> Tensor:
-    area, x, y = torch.rand(3, len(images), generator=generator)
+def draw_squares(n: int, size: int, generator: Generator) -> Tensor:
+    """(height, width, y, x) of windows: sides as shares of the image's, the place from 0 to 1."""
+    area, x, y = torch.rand(3, n, generator=generator)
     side = (0.25 + 0.75 * area).sqrt()
-    zero = torch.zeros_like(side)
-    room = 1 - side
-    rows = [side, zero, room * (2 * x - 1), zero, side, room * (2 * y - 1)]
+    return torch.stack([side, side, y, x], 1)
+
+
+def draw_rectangles(n: int, size: int, generator: Generator) -> Tensor:
+    """As draw_squares. Of ten attempts the first that fits is taken; where none does, all of the
+    image: as torchvision has it."""
+    area, shape = torch.rand(2, 10, n, generator=generator)
+    area, shape = 0.08 + 0.92 * area, ((2 * shape - 1) * math.log(4 / 3)).exp()  # width / height
+    sides = torch.stack([(area / shape).sqrt(), (area * shape).sqrt()])
+    fits = (sides <= 1).all(0)
+    first = sides[:, fits.int().argmax(0), torch.arange(n)]
+    height, width = torch.where(fits.any(0), first, 1.0)
+    y, x = torch.rand(2, n, generator=generator)
+    return torch.stack([height, width, y, x], 1)
+
+
+def resized_crop(images: Tensor, windows: Tensor) -> Tensor:
+    height, width, y, x = windows.T
+    zero = torch.zeros_like(height)
+    rows = [width, zero, (1 - width) * (2 * x - 1), zero, height, (1 - height) * (2 * y - 1)]
     return affine(images, torch.stack(rows, 1).view(-1, 2, 3), beyond="border")
 
 
-KINDS = {"flip": random_flip, "crop": random_crop, "resized-crop": random_resized_crop}
+KINDS = {  # name: what is drawn for each image, and what is done with it
+    "flip": (draw_flips, flip),
+    "crop": (draw_corners, crop),
+    "resized-crop": (draw_squares, resized_crop),
+    "inception-crop": (draw_rectangles, resized_crop),
+}

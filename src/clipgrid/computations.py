@@ -418,12 +418,13 @@ def pooling_reduces_parameters(evidence: "Evidence") -> Answer:
 @computation
 def augmentation_enlarges_the_store(evidence: "Evidence") -> Answer:
     """How many images are kept, and how many different ones are trained on?"""
-    from clipgrid.augment import augment
+    from clipgrid.augment import augment, draw
 
     data = Dataset.load(evidence.results / "data.pt")
     images = data.images[data.train[:100]]
-    draws = torch.Generator().manual_seed(0)
-    seen = torch.cat([augment(images, "flip+crop", draws) for _ in range(10)]).flatten(1)
+    generator = torch.Generator().manual_seed(0)
+    draws = [draw("flip+crop", len(images), data.about["size"], generator) for _ in range(10)]
+    seen = torch.cat([augment(images, "flip+crop", drawn) for drawn in draws]).flatten(1)
     distinct, plain = len(seen.unique(dim=0)), len(images.flatten(1).unique(dim=0))
     return decided(
         distinct > plain,

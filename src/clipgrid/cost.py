@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 from clipgrid.grid import (
     CURVE_IMAGES,
     DATASETS,
+    IMAGE_FILES,
+    RESIDENT_BYTES,
     TRANSFORMATIONS,
     TRANSFORMED_IMAGES,
     Readout,
@@ -100,7 +102,7 @@ def training_seconds(trajectory: Trajectory, steps: int, data: "Data") -> float:
     """Of `steps` iterations: a backward pass takes two forward passes' operations."""
     net = network(trajectory.model, data.size, trajectory.width)
     processor = PROCESSORS[trajectory.device]
-    operations = 6 * net.multiply_adds * trajectory.batch_size
+    operations = 6 * net.multiply_adds * trajectory.batch_size / trajectory.gpus_per_run
     layers = net.layers * trajectory.accumulation_steps
     return steps * (layers * processor.layer_seconds + operations / processor.flops)
 
@@ -115,7 +117,8 @@ def seconds(trajectory: Trajectory, readouts: list[Readout], data: "Data") -> fl
     transformed = len(TRANSFORMATIONS) * min(TRANSFORMED_IMAGES, test)
     images = curve + len(readouts) * (splits + transformed)
     net = network(trajectory.model, data.size, trajectory.width)
-    evaluation = 2 * net.multiply_adds * images / PROCESSORS[trajectory.device].flops
+    operations = 2 * net.multiply_adds * images / trajectory.gpus_per_run
+    evaluation = operations / PROCESSORS[trajectory.device].flops
     return RUN_SECONDS + training_seconds(trajectory, steps, data) + evaluation
 
 
@@ -142,14 +145,16 @@ def memory_mb(trajectory: Trajectory, readouts: list[Readout], data: "Data") -> 
     gradients and a copy for clipping, activations with their gradients or an evaluation."""
     net = network(trajectory.model, data.size, trajectory.width)
     weights = weights_bytes(trajectory, readouts, data) + 2 * net.parameters * FLOAT
-    part = trajectory.batch_size / trajectory.accumulation_steps
+    part = trajectory.batch_size / trajectory.accumulation_steps / trajectory.gpus_per_run
     training = 2 * part * net.activations * FLOAT
     evaluation = 3 * evaluation_batch(data.size) * net.largest_activation * FLOAT
     computing = weights + max(training, evaluation)
-    host, dataset = PROCESS_MB[trajectory.device], dataset_bytes(data)
+    # A larger set is read from its file; what the system keeps of that isn't asked for.
+    dataset = dataset_bytes(data) if dataset_bytes(data) <= RESIDENT_BYTES else 0
+    host = trajectory.gpus_per_run * (PROCESS_MB[trajectory.device] + dataset / 1e6)
     if trajectory.device == "cuda":
-        return math.ceil(host + dataset / 1e6), math.ceil((dataset + computing) / 1e6)
-    return math.ceil(host + (dataset + computing) / 1e6), 0
+        return math.ceil(host), math.ceil((dataset + computing) / 1e6)
+    return math.ceil(host + computing / 1e6), 0
 
 
 def analysis_mb(steps: int) -> int:
@@ -157,6 +162,9 @@ def analysis_mb(steps: int) -> int:
     return math.ceil(2000 + 500 * steps / 1e6)
 
 
-def preparation_mb(data: "Data") -> int:
-    """Memory of the job that prepares the data, in MB: they pass through float64."""
-    return math.ceil(1500 + 15 * dataset_bytes(data) / 1e6)
+PREPARATION_MB = 3000  # memory of the job that prepares the data
+
+
+def preparation_minutes(data: "Data") -> int:
+    """Of image files, by an estimate with room: 100 a second."""
+    return 30 + (images_of(data) // 6000 if data.name in IMAGE_FILES else 0)

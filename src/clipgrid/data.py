@@ -1,20 +1,33 @@
-"""Data sets → one file: uint8 images, labels, a fixed split, and where it all came from."""
+"""Data sets → one file: uint8 images, labels, a fixed split, and where it all came from.
 
-import gzip
+The file is laid out at its full size first and filled in afterwards, in place. So preparing needs
+the space before it begins, no memory to speak of, and goes on where it was broken off; and training
+maps the file and reads of it what it needs.
+"""
+
 import hashlib
 import json
+import mmap
+import os
+import shutil
+import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from clipgrid import InputError
-from clipgrid.grid import SMALLEST_IMAGE
+from clipgrid.grid import SMALLEST_IMAGE, digest
+from clipgrid.sources import CONVERSIONS, SPLITS, UNREADABLE, Source, open_source, sha256
 
-VALIDATION = 0.2  # of the images that are not test images
+VALIDATION, MOST_VALIDATION = 0.2, 50_000  # of the images that are not test images
 TEST = 0.2  # of all images, where the data set comes without a test set
+VERSION = 1  # of the files' layout and of how images are read: raise it when either changes
+CHUNK = 256  # images read at once
 
 
 @dataclass(frozen=True)
@@ -35,126 +48,211 @@ class Dataset:
 
     @classmethod
     def load(cls, path: Path) -> "Dataset":
-        """Map a file written by `save`. InputError where it is missing or isn't one."""
+        """Map a file made by `prepare`. InputError where it is missing or isn't one."""
         try:
-            return cls(**torch.load(path, weights_only=True, mmap=True))
+            file = torch.load(path, weights_only=True, mmap=True)
+            *splits, left_out = file["order"].split(file["sizes"].tolist())
         except Exception as error:  # a torn or foreign file fails in many ways
             reason = str(error).partition("\n")[0]
             raise InputError(
                 f"{path}: no prepared data set ({reason}); `clipgrid prepare` makes one"
             ) from error
+        mean, std = file["statistics"].tolist()
+        content, sources = (bytes(checksum.tolist()).hex() for checksum in file["checksums"])
+        converted = {
+            what: int((file["notes"] & flag != 0).sum()) for flag, what in CONVERSIONS.items()
+        }
+        about = {
+            **file["about"],
+            "images": {name: len(split) for name, split in zip(SPLITS, splits, strict=True)},
+            "unreadable": left_out.tolist(),
+            "converted": {what: count for what, count in converted.items() if count},
+            "mean": mean,
+            "std": std,
+            "checksum": content,
+            "sources": {"files": len(file["digests"]), "sha256": sources},
+        }
+        train, validation, test = splits
+        return cls(file["images"], file["labels"], train, validation, test, about)
 
 
-def prepare(name: str, size: int, split_seed: int, folder: Path) -> Dataset:
-    """The data set `name` at `size` px, split by `split_seed`.
+def prepare(
+    name: str, size: int, split_seed: int, folder: Path, out: Path, store: Path, threads: int = 1
+) -> None:
+    """Make `out`, the data set `name` at `size` px, split by `split_seed`, and beside it what it
+    is, as JSON for people.
 
-    `folder` is where its raw files lie or are downloaded to; InputError where they can't be had.
+    `folder` is where its raw files lie or are downloaded to; InputError where they can't be had, or
+    can't be used. The file itself goes to `store`, where every study finds it again, and `out` is a
+    link to it.
     """
-    from sklearn.model_selection import train_test_split
-
     if size < SMALLEST_IMAGE:
         raise InputError(f"size: must be at least {SMALLEST_IMAGE}, not {size}")
-    try:
-        images, labels, official_test, about = SOURCES[name](folder)
-    except (OSError, RuntimeError) as error:
-        raise InputError(f"{name} can't be had from {folder}, nor downloaded: {error}") from error
-    images = resize(images, size)
-    everything = torch.arange(len(labels))
-    if official_test:
-        rest, test = everything[:-official_test], everything[-official_test:]
-    else:
-        rest, test = train_test_split(
-            everything, test_size=TEST, stratify=labels, random_state=split_seed
-        )
-    train, validation = train_test_split(
-        rest, test_size=VALIDATION, stratify=labels[rest], random_state=split_seed
-    )
-    tensors = {
-        "images": images,
-        "labels": labels,
-        "train": train,
-        "validation": validation,
-        "test": test,
-    }
-    pixels = images[train].double() / 255
-    about = {
+    source = open_source(name, folder, size)
+    about: dict = {
         "name": name,
         "size": size,
         "split_seed": split_seed,
-        **about,
-        "channels": images.shape[1],
-        "images": {split: len(tensors[split]) for split in ("train", "validation", "test")},
-        "mean": pixels.mean((0, 2, 3)).tolist(),
-        "std": pixels.std((0, 2, 3)).tolist(),
-        "checksum": sha256(tensors),
+        "classes": source.classes,
+        "source": source.origin,
+        "licence": source.licence,
+        "channels": source.channels,
     }
-    return Dataset(**tensors, about=about)
+    key = digest({"version": VERSION, "fingerprint": source.fingerprint, **about})
+    path = store / "data" / f"{key}.pt"
+    if not path.exists():
+        unfinished = path.with_suffix(".part")
+        if not unfinished.exists():
+            lay_out(unfinished, source, about)
+        file = open_to_write(unfinished)
+        fill(file, source, size, threads)
+        split(file, source, split_seed, folder)
+        describe(file)
+        unfinished.rename(path)
+    link(path, out)
+    about = Dataset.load(path).about
+    for_people = {**about, "unreadable": [source.names[i] for i in about["unreadable"]]}
+    out.with_suffix(".json").write_text(json.dumps(for_people, indent=2) + "\n")
 
 
-def save(dataset: Dataset, path: Path) -> None:
-    """Write `path`, and beside it what the data are, as JSON for people."""
+# ---- the file -----------------------------------------------------------------------------------
+
+
+def lay_out(path: Path, source: Source, about: dict) -> None:
+    """A file for the data set of `source`, all zeros. InputError where there is no space for it."""
+    n, size = len(source.labels), about["size"]
+    shape = (n, source.channels, size, size)
     path.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(vars(dataset), path)
-    path.with_suffix(".json").write_text(json.dumps(dataset.about, indent=2) + "\n")
-
-
-def resize(images: Tensor, size: int) -> Tensor:
-    """uint8 images [N, C, H, W] at `size` px, bilinear, antialiased where they shrink."""
-    if images.shape[-2:] == (size, size):
-        return images
-    resized = torch.nn.functional.interpolate(
-        images.float(), (size, size), mode="bilinear", antialias=True
+    values, free = int(np.prod(shape)), shutil.disk_usage(path.parent).free
+    no_space = InputError(
+        f"{path.parent}: {n:,} images of {size} px need {values / 1e9:.3g} GB, and"
+        f" {free / 1e9:.3g} GB are free"
     )
-    return resized.round().clamp(0, 255).byte()
+    if values > free:
+        raise no_space
+    aside = path.with_suffix(f".{os.getpid()}.tmp")
+    with tempfile.NamedTemporaryFile(dir=path.parent) as sparse:
+        images = torch.from_file(sparse.name, shared=True, size=values, dtype=torch.uint8)
+        file = {
+            "images": images.view(shape),
+            "labels": source.labels,
+            "order": torch.empty(
+                n, dtype=torch.int64
+            ),  # of SPLITS, one after another, and the rest
+            "sizes": torch.empty(len(SPLITS) + 1, dtype=torch.int64),
+            "notes": torch.empty(n, dtype=torch.uint8),
+            "digests": torch.empty(len(source.digests) or n, 32, dtype=torch.uint8),
+            "statistics": torch.empty(2, source.channels, dtype=torch.float64),
+            "checksums": torch.empty(2, 32, dtype=torch.uint8),
+            "about": about,
+        }
+        with torch.serialization.skip_data():
+            torch.save(file, aside)
+    try:
+        with aside.open("r+b") as whole:  # a disk that is full later would kill who writes to a map
+            os.posix_fallocate(whole.fileno(), 0, aside.stat().st_size)
+    except OSError:
+        aside.unlink()
+        raise no_space from None
+    aside.rename(path)
 
 
-def sha256(tensors: dict[str, Tensor]) -> str:
-    """One checksum over names, shapes and contents."""
-    digest = hashlib.sha256()
-    for key, tensor in sorted(tensors.items()):
-        digest.update(f"{key} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.contiguous().cpu().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+def open_to_write(path: Path) -> dict:
+    """The file with its tensors mapped: what is written to them is written to the file."""
+    with torch.serialization.set_default_mmap_options(mmap.MAP_SHARED):
+        return torch.load(path, weights_only=True, mmap=True)
 
 
-def digits(folder: Path) -> tuple[Tensor, Tensor, int, dict]:
-    """scikit-learn's digits: 1797 real images of handwriting, 8x8, that need no download."""
-    from sklearn.datasets import load_digits
+def fill(file: dict, source: Source, size: int, threads: int) -> None:
+    """Read the images that haven't been yet."""
+    from tqdm import tqdm
 
-    bunch = load_digits()
-    images = torch.from_numpy(bunch.images * 255 / 16).round().byte()[:, None]
-    about = {
-        "classes": [str(name) for name in bunch.target_names],
-        "source": "scikit-learn, load_digits; UCI Optical Recognition of Handwritten Digits",
-        "licence": "CC BY 4.0",
-    }
-    return images, torch.from_numpy(bunch.target).long(), 0, about
+    images, notes, digests = (file[key].numpy() for key in ("images", "notes", "digests"))
+    n = len(notes)
+    file["labels"].copy_(source.labels)
+    if source.digests:
+        digests[:] = np.array([list(sha256) for sha256 in source.digests], np.uint8)
+    chunks = [slice(start, min(n, start + CHUNK)) for start in range(0, n, CHUNK)]
 
+    def work(chunk: slice) -> int:
+        images[chunk], how, sha256 = source.read(chunk, size)
+        if not source.digests:
+            digests[chunk] = sha256
+        notes[chunk] = how  # last: what has a note is done
+        return chunk.stop - chunk.start
 
-def fashion_mnist(folder: Path) -> tuple[Tensor, Tensor, int, dict]:
-    """Zalando's Fashion-MNIST: 70,000 images, 28x28, its own 10,000 test images last.
-
-    `folder` may hold the four published .gz files as such (a mirror, a distribution's package);
-    else torchvision finds them in, or downloads them to, its own layout below `folder`.
-    """
-    from clipgrid.torchvision_on_cpu import torchvision
-
-    source = torchvision.datasets.FashionMNIST
-    with tempfile.TemporaryDirectory() as scratch:
-        if (folder / "train-images-idx3-ubyte.gz").exists():
-            raw = Path(scratch) / "FashionMNIST" / "raw"
-            raw.mkdir(parents=True)
-            for file in folder.glob("*-ubyte.gz"):
-                (raw / file.stem).write_bytes(gzip.decompress(file.read_bytes()))
-            folder = Path(scratch)
-        parts = [source(folder, train=train, download=True) for train in (True, False)]
-    about = {
-        "classes": parts[0].classes,
-        "source": "Xiao, Rasul, Vollgraf 2017, Fashion-MNIST, arXiv:1708.07747",
-        "licence": "MIT",
-    }
-    images = torch.cat([part.data for part in parts])[:, None]
-    return images, torch.cat([part.targets for part in parts]), len(parts[1]), about
+    done = int((notes != 0).sum())
+    every = 0.1 if sys.stderr.isatty() else 30.0  # seconds
+    progress = tqdm(total=n, initial=done, unit=" images", mininterval=every, delay=2)
+    pool = ThreadPoolExecutor(threads)  # decoding and resizing let go of Python's lock
+    try:
+        for future in as_completed([pool.submit(work, c) for c in chunks if not notes[c].all()]):
+            progress.update(future.result())
+    finally:
+        pool.shutdown(cancel_futures=True)
+        progress.close()
 
 
-SOURCES = {"digits": digits, "fashion-mnist": fashion_mnist}
+def split(file: dict, source: Source, split_seed: int, folder: Path) -> None:
+    """Draw what the data set itself doesn't split, each class by its share."""
+    from sklearn.model_selection import train_test_split
+
+    labels = source.labels
+    sound = file["notes"] != UNREADABLE
+    rest, _, validation, test = (
+        torch.nonzero(sound & (source.split == part))[:, 0] for part in range(4)
+    )
+    draws = [not len(validation), not len(test)]
+    counts = torch.bincount(labels[rest], minlength=len(source.classes))
+    if few := [source.classes[k] for k, n in enumerate(counts) if n <= sum(draws)]:
+        names = ", ".join(few[:5]) + (", …" if len(few) > 5 else "")
+        raise InputError(
+            f"{folder}: at least {sum(draws) + 1} images of each class are needed to split them,"
+            f" and there are fewer of {names}"
+        )
+
+    def drawn(index: Tensor, size: float) -> list[Tensor]:
+        if size * len(index) < len(counts) and size < 1:
+            raise InputError(
+                f"{folder}: {len(index)} images of {len(counts)} classes are too few to draw a"
+                f" {size:.0%} of them that has each class"
+            )
+        return train_test_split(
+            index, test_size=size, stratify=labels[index], random_state=split_seed
+        )
+
+    train = rest
+    if not len(test):
+        train, test = drawn(train, TEST)
+    if not len(validation):
+        all_of_them = VALIDATION * len(train) <= MOST_VALIDATION
+        train, validation = drawn(train, VALIDATION if all_of_them else MOST_VALIDATION)
+    parts = [train, validation, test, torch.nonzero(~sound)[:, 0]]
+    file["order"].copy_(torch.cat(parts))
+    file["sizes"].copy_(torch.tensor([len(part) for part in parts]))
+
+
+def describe(file: dict) -> None:
+    """Mean and standard deviation of the training images' values, a channel each, and checksums."""
+    images, sizes = file["images"], file["sizes"].tolist()
+    splits = dict(zip(SPLITS, file["order"].split(sizes), strict=False))
+    counts = torch.zeros(images.shape[1], 256, dtype=torch.int64)
+    for index in splits["train"].sort().values.split(CHUNK):
+        for channel, values in enumerate(images[index].transpose(0, 1)):
+            counts[channel] += torch.bincount(values.flatten(), minlength=256)
+    values, n = torch.arange(256).double() / 255, counts[0].sum()
+    mean = (counts * values).sum(1) / n
+    variance = (counts * (values - mean[:, None]) ** 2).sum(1) / (n - 1)
+    file["statistics"].copy_(torch.stack([mean, variance.sqrt()]))
+    content = sha256({"images": images, "labels": file["labels"], **splits})
+    sources = hashlib.sha256(file["digests"].numpy().data).digest()
+    file["checksums"].copy_(torch.tensor([list(content), list(sources)], dtype=torch.uint8))
+
+
+def link(path: Path, out: Path) -> None:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.unlink(missing_ok=True)
+    try:
+        os.link(path, out)
+    except OSError:  # another file system
+        out.symlink_to(path.resolve())

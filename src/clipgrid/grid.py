@@ -24,7 +24,15 @@ MODELS = (
     *(f"resnet{depth}" for depth in (18, 34, 50, 101, 152)),
 )
 OPTIMIZERS = ("momentum", "rmsprop")
-AUGMENTATIONS = ("none", "flip", "crop", "flip+crop", "resized-crop")
+AUGMENTATIONS = (
+    "none",
+    "flip",
+    "crop",
+    "flip+crop",
+    "resized-crop",
+    "inception-crop",
+    "flip+inception-crop",
+)
 SCHEDULES = ("constant", "cosine")
 TRANSFORMATIONS = ("mirrored", "shifted", "enlarged", "tilted", "rotated")  # of test images
 CLIPS = {  # kind: what is compared with its threshold
@@ -43,8 +51,16 @@ DEVICES = ("cpu", "cuda")
 DATASETS = {  # name: channels, and how many training, validation and test images
     "digits": (1, (1149, 288, 360)),
     "fashion-mnist": (1, (48_000, 12_000, 10_000)),
+    "mnist": (1, (48_000, 12_000, 10_000)),
+    "cifar10": (3, (40_000, 10_000, 10_000)),
+    "cifar100": (3, (40_000, 10_000, 10_000)),
+    "imagenette": (3, (7_575, 1_894, 3_925)),
+    "imagenet": (3, (1_231_167, 50_000, 50_000)),
+    "imagefolder": (3, (6_400, 1_600, 2_000)),  # one's own; only estimates of cost take it so large
 }
+IMAGE_FILES = ("imagenette", "imagenet", "imagefolder")  # sets of a file an image
 SMALLEST_IMAGE = 8  # px, of every model here
+RESIDENT_BYTES = 8e9  # of a set of images that is kept on the device as a whole
 CURVE_IMAGES = 512  # validation images looked at during the run; all of them are at each T
 TRANSFORMED_IMAGES = 2000  # test images looked at shifted, turned, ...
 
@@ -165,6 +181,9 @@ class Trajectory:
         "mode of torch.compile; reduce-overhead is CUDA graphs", COMPILE, default="none"
     )
     device: str = _setting("where to train", DEVICES, default="cpu")
+    gpus_per_run: int = _setting(
+        "processes, each with a GPU, that share every batch; started by torchrun", default=1
+    )
 
     def __post_init__(self) -> None:
         for f in fields(self):
@@ -178,13 +197,20 @@ class Trajectory:
         for name in ("learning_rate", "width", "eps"):
             if not 0 < getattr(self, name) < math.inf:
                 raise InputError(f"{name}: must be above 0, not {getattr(self, name)}")
-        for name in ("batch_size", "accumulation_steps", "ema_warmup", "evaluate_every"):
+        counts = (
+            "batch_size",
+            "accumulation_steps",
+            "ema_warmup",
+            "evaluate_every",
+            "gpus_per_run",
+        )
+        for name in counts:
             if getattr(self, name) < 1:
                 raise InputError(f"{name}: must be at least 1, not {getattr(self, name)}")
-        if self.batch_size % self.accumulation_steps:
+        if self.batch_size % (self.accumulation_steps * self.gpus_per_run):
             raise InputError(
-                f"accumulation_steps: {self.accumulation_steps} doesn't divide the batch of"
-                f" {self.batch_size}"
+                f"batch_size: {self.batch_size} can't be divided into {self.accumulation_steps}"
+                f" accumulation_steps on {self.gpus_per_run} gpus_per_run"
             )
         for name in ("momentum", "alpha"):
             if not 0 <= getattr(self, name) < 1:
@@ -257,6 +283,8 @@ class Trajectory:
     def spec(self, data_checksum: str) -> dict[str, Any]:
         """What the stored states and results of this trajectory are stamped with, JSON-ready."""
         settings = {k: canonical(v) if k == "threshold" else v for k, v in asdict(self).items()}
+        if self.gpus_per_run == 1:
+            del settings["gpus_per_run"]  # states that are older than this setting stay good
         return {"trainer": TRAINER_VERSION, "data": data_checksum, **settings}
 
 

@@ -245,6 +245,8 @@ class Training(Settings):
     """Mode of torch.compile; reduce-overhead is CUDA graphs."""
     device: Literal[*grid.DEVICES] = "cpu"  # type: ignore[valid-type]
     """Where to train."""
+    gpus_per_run: Annotated[int, Field(ge=1), *Whole] = 1
+    """GPUs that share every batch of a run; above 1 for runs that one takes too long for."""
 
 
 class Selection(Settings):
@@ -505,9 +507,15 @@ def cross_faults(config: Any) -> list[tuple[str, str]]:
     training = sound(dict[str, Any], config, "training") or {}
     batch_size = sound(int, training, "batch_size") or Training().batch_size
     parts = sound(Annotated[int, Field(ge=1)], training, "accumulation_steps") or 1
-    if batch_size % parts:
+    gpus = sound(Annotated[int, Field(ge=1)], training, "gpus_per_run") or 1
+    if gpus > 1 and sound(str, {"device": "cpu", **training}, "device") == "cpu":
+        faults.append(("training.gpus_per_run", f"{gpus} with device: cpu; it needs device: cuda"))
+    if batch_size % (parts * gpus):
         faults.append(
-            ("training.accumulation_steps", f"{parts} doesn't divide the batch of {batch_size}")
+            (
+                "training.accumulation_steps" if parts > 1 else "training.gpus_per_run",
+                f"{canonical(parts * gpus)} doesn't divide the batch of {batch_size}",
+            )
         )
 
     optimizers = sound(dict[str, Any], config, "optimizers") or {}

@@ -6,6 +6,7 @@ no generator, and a run continued from one is bit for bit the run that was never
 
 import ctypes
 import hashlib
+import itertools
 import json
 import math
 import os
@@ -16,7 +17,7 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,8 +25,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from clipgrid import InputError, clipping, models
-from clipgrid.augment import augment, to_device, transform
+from clipgrid import InputError, clipping, distributed, models
+from clipgrid.augment import augment, draw, transform
 from clipgrid.data import Dataset
 from clipgrid.grid import (
     CURVE_IMAGES,
@@ -37,6 +38,7 @@ from clipgrid.grid import (
     digest,
     evaluation_batch,
 )
+from clipgrid.loading import Images
 
 
 def train(
@@ -61,6 +63,7 @@ def train(
         raise InputError("device: torch finds no CUDA device here")
     if trajectory.compile != "none" and not shutil.which("c++"):
         raise InputError("compile: torch.compile needs a C++ compiler, and finds no c++ here")
+    distributed.start(trajectory.gpus_per_run, trajectory.device)
     dataset = Dataset.load(data)
     spec = trajectory.spec(dataset.checksum)
     states = StateStore(store / digest(spec), spec)
@@ -107,6 +110,8 @@ def train_pack(
         try:
             train(trajectory, readouts, data, out / trajectory.name, store, checkpoint_every)
         except Exception as error:
+            if distributed.PROCESSES > 1 and not isinstance(error, InputError):
+                raise  # the others of this run wait for this process
             failed.setdefault(str(error), []).append(trajectory.name)
             if not isinstance(error, InputError | OSError):
                 traceback.print_exc()
@@ -238,10 +243,10 @@ class Run:
             trajectory.width,
         )
         self.model.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.forward: Callable = self.model
+        self.forward: Callable = distributed.wrap(self.model, self.device)
         if trajectory.compile != "none":
             torch.compiler.reset()  # else after some runs torch would give up compiling, silently
-            self.forward = torch.compile(self.model, mode=trajectory.compile)
+            self.forward = torch.compile(self.forward, mode=trajectory.compile)
         self.optimizer = make_optimizer(trajectory, self.model)
         self.parameters = list(self.model.parameters())
         classifier = set(models.classifier(self.model).parameters())
@@ -249,7 +254,7 @@ class Run:
         self.clip_state: dict[str, Tensor] = {}  # of the kinds that look back
         self.train_index = train_subset(dataset, trajectory)
         self.batches = Batches(trajectory.seed, len(self.train_index), trajectory.batch_size)
-        self.images = dataset.images.to(self.device)
+        self.images = Images(dataset.images, self.device)
         self.labels = noisy_labels(dataset, trajectory).to(self.device)
         self.mean, self.std = (
             torch.tensor(about[key], device=self.device)[:, None, None] for key in ("mean", "std")
@@ -265,9 +270,16 @@ class Run:
             for decay in sorted(decays)
         }
         self.step = 0
+        self.share = distributed.share(trajectory.batch_size)
+        self.upcoming = self.batches_from(0)
         self.diverged_at: int | None = None
         self.history = History()
         self.sessions: list[dict] = []
+
+    def batches_from(self, step: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """(indices, images) of each step from `step` on: this process's share of the batch."""
+        steps = itertools.count(step)
+        return self.images.batches(self.train_index[self.batches[t]][self.share] for t in steps)
 
     @property
     def decays(self) -> set[float]:
@@ -321,12 +333,12 @@ class Run:
     def train_step(self) -> Tensor:
         """One iteration. Its (loss, *clipping.Telemetry), float64 [6], on the device."""
         t, seed = self.step, self.trajectory.seed
-        index = to_device(self.train_index[self.batches[t]], self.device)
-        images = augment(
-            self.images[index], self.trajectory.augmentation, generator(seed, "augmentation", t)
-        )
+        index, images = next(self.upcoming)
+        n, size = self.trajectory.batch_size, images.shape[-1]
+        draws = draw(self.trajectory.augmentation, n, size, generator(seed, "augmentation", t))
+        images = augment(images, self.trajectory.augmentation, [x[self.share] for x in draws])
         images, labels = self.normalize(images), self.labels[index]
-        seed_dropout(derive(seed, "dropout", t), self.device)
+        seed_dropout(derive(seed, "dropout", t) + distributed.RANK, self.device)
         if not self.model.training:
             self.model.train()
         parts = self.trajectory.accumulation_steps
@@ -337,6 +349,7 @@ class Run:
             part = nn.functional.cross_entropy(logits.float(), some_labels) / parts
             part.backward()
             loss += part.detach()
+        loss = distributed.mean(loss)
         clip = self.clip()
         for group in self.optimizer.param_groups:
             group["lr"] = self.trajectory.learning_rate_at(t)
@@ -391,14 +404,16 @@ class Run:
         self.model.eval()
         weights = self.weights if decay is None else self.averages[decay]
         loss, correct = 0.0, 0
-        for part in index.to(self.device).split(evaluation_batch(self.images.shape[-1])):
-            images = self.images[part]
+        parts = index.split(evaluation_batch(self.dataset.images.shape[-1]))
+        for part, images in self.images.batches(parts[distributed.RANK :: distributed.PROCESSES]):
             images = self.normalize(transform(images, transformation) if transformation else images)
             logits = torch.func.functional_call(self.model, weights, (images,))
             labels = self.labels[part]
             losses = nn.functional.cross_entropy(logits, labels, reduction="none")
             loss += losses.double().sum().item()
             correct += int((logits.argmax(1) == labels).sum())
+        sums = distributed.total(torch.tensor([loss, correct], dtype=torch.float64))
+        loss, correct = sums.tolist()
         return loss / len(index), correct / len(index)
 
     def measure(self, decay: float | None) -> dict:
@@ -439,6 +454,8 @@ class Run:
 
     def report(self, goal: int, speed: float) -> None:
         """Progress: one line that moves on a terminal, lines in a log."""
+        if distributed.RANK:
+            return
         loss, norm = self.history.steps[-1, :2].tolist()
         line = f"step {self.step}/{goal}  loss {loss:.4f}  norm {norm:.3g}  {speed:.0f} steps/s"
         if self.diverged_at:
@@ -473,6 +490,7 @@ class Run:
 
     def load_state_dict(self, state: dict) -> None:
         self.step, self.diverged_at = state["step"], state["diverged_at"]
+        self.upcoming = self.batches_from(self.step)
         self.history = History(**state["history"])
         self.sessions = state["sessions"]
         if self.diverged_at is None:
@@ -510,7 +528,8 @@ class StateStore:
     one at T=500, which stays; `checkpoint-00000730.pt` was made on the way to the next T.
 
     Files are written aside and renamed. One that can't be read is passed over, and one that can't
-    be written is done without, with a warning: the steps that it held are trained again.
+    be written is done without, with a warning: the steps that it held are trained again. Of the
+    processes that share a run, which all have the same state, the first writes.
     """
 
     def __init__(self, folder: Path, spec: dict) -> None:
@@ -536,6 +555,8 @@ class StateStore:
 
     def save(self, state: dict, prefix: str = "") -> bool:
         """Whether it could be done."""
+        if distributed.RANK:
+            return True
         path = self.folder / f"{prefix}{state['step']:08d}.pt"
         aside = path.with_suffix(f".{os.getpid()}.tmp")
         try:
@@ -548,6 +569,8 @@ class StateStore:
         return True
 
     def save_checkpoint(self, state: dict) -> bool:
+        if distributed.RANK:
+            return True
         older = set(self.folder.glob("checkpoint-*.pt"))
         saved = self.save(state, "checkpoint-")
         if saved:
@@ -557,6 +580,8 @@ class StateStore:
 
     def remove_checkpoints(self) -> None:
         """And what a killed process left half written."""
+        if distributed.RANK:
+            return
         for path in [*self.folder.glob("checkpoint-*"), *self.folder.glob("*.tmp")]:
             path.unlink(missing_ok=True)
 
@@ -574,6 +599,7 @@ class Checkpoints:
     def __init__(self, states: StateStore, seconds: float) -> None:
         self.states, self.seconds = states, seconds
         self.caught: int | None = None
+        self.stopped_by: int | None = None
         self.last = time.monotonic()
 
     def __enter__(self) -> "Checkpoints":
@@ -588,16 +614,21 @@ class Checkpoints:
         self.caught = number
 
     def due(self) -> bool:
-        return self.caught is not None or time.monotonic() - self.last >= self.seconds
+        """In all processes that share a run, or in none."""
+        timed = time.monotonic() - self.last >= self.seconds
+        reason = distributed.largest(self.caught or int(timed))  # a signal's number is above 1
+        self.stopped_by = reason if reason > 1 else None
+        return reason > 0
 
     def save(self, state: dict) -> None:
         saved = self.states.save_checkpoint(state)
         self.last = time.monotonic()
-        if self.caught is not None:
-            name = signal.Signals(self.caught).name
+        if self.stopped_by:
+            name = signal.Signals(self.stopped_by).name
             outcome = "is saved" if saved else "could not be saved"
-            print(f"stopped by {name}; step {state['step']} {outcome}", file=sys.stderr)
-            raise SystemExit(128 + self.caught)
+            if not distributed.RANK:
+                print(f"stopped by {name}; step {state['step']} {outcome}", file=sys.stderr)
+            raise SystemExit(128 + self.stopped_by)
 
 
 def warn(what: str, error: Exception) -> None:
@@ -641,6 +672,8 @@ def provenance(device: torch.device) -> dict[str, str]:
 
 
 def write(path: Path, text: str) -> None:
+    if distributed.RANK:
+        return
     try:
         path.write_text(text if text.endswith("\n") else text + "\n")
     except OSError as error:  # a full disk's doesn't name the file

@@ -3,7 +3,7 @@
 import hypothesis
 import pytest
 
-from clipgrid.data import prepare, save
+from clipgrid.data import prepare
 
 hypothesis.settings.register_profile(
     "clipgrid", deadline=None, derandomize=True, database=None, max_examples=50
@@ -15,7 +15,7 @@ hypothesis.settings.load_profile("clipgrid")
 def digits(tmp_path_factory):
     """The prepared file of the digits at 8 px."""
     path = tmp_path_factory.mktemp("data") / "digits.pt"
-    save(prepare("digits", 8, 0, path.parent), path)
+    prepare("digits", 8, 0, path.parent, path, path.parent / "store")
     return path
 
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from scipy import stats
 
-from clipgrid.augment import augment, margin, transform
-from clipgrid.grid import TRANSFORMATIONS
+from clipgrid.augment import augment, draw, margin, resized_crop, transform
+from clipgrid.grid import AUGMENTATIONS, TRANSFORMATIONS
 from clipgrid.torchvision_on_cpu import torchvision
 
 F = torchvision.transforms.functional
@@ -13,6 +13,11 @@ F = torchvision.transforms.functional
 
 def generator(seed=0):
     return torch.Generator().manual_seed(seed)
+
+
+def augmented(images, augmentation, generator):
+    drawn = draw(augmentation, len(images), images.shape[-1], generator)
+    return augment(images, augmentation, drawn)
 
 
 def random_images(n, size, channels=3):
@@ -39,13 +44,13 @@ def matches(candidates, images):
 
 def test_none_leaves_the_images_as_they_are():
     images = random_images(4, 8)
-    assert torch.equal(augment(images, "none", generator()), images)
+    assert torch.equal(augmented(images, "none", generator()), images)
 
 
 def test_a_flipped_image_is_itself_or_its_mirror():
     images = random_images(64, 8)
     candidates = torch.stack([images, F.hflip(images)])
-    which = matches(candidates, augment(images, "flip", generator()))
+    which = matches(candidates, augmented(images, "flip", generator()))
     assert torch.equal(which.sum(0), torch.ones(64, dtype=torch.int64))
     assert which.any(1).all()
 
@@ -53,48 +58,48 @@ def test_a_flipped_image_is_itself_or_its_mirror():
 @pytest.mark.parametrize(("size", "channels"), [(8, 1), (12, 1), (17, 3), (32, 3)])
 def test_a_cropped_image_is_a_window_of_the_padded_image(size, channels):
     images = random_images(64, size, channels)
-    which = matches(windows(images), augment(images, "crop", generator()))
+    which = matches(windows(images), augmented(images, "crop", generator()))
     assert torch.equal(which.sum(0), torch.ones(64, dtype=torch.int64))
 
 
 def test_flip_and_crop_give_a_window_of_the_image_or_its_mirror():
     images = random_images(256, 8)
     candidates = torch.cat([windows(images), windows(F.hflip(images))])
-    which = matches(candidates, augment(images, "flip+crop", generator()))
+    which = matches(candidates, augmented(images, "flip+crop", generator()))
     assert torch.equal(which.sum(0), torch.ones(256, dtype=torch.int64))
     assert which.any(1).all()
 
 
-@pytest.mark.parametrize("augmentation", ["flip", "crop", "flip+crop"])
+@pytest.mark.parametrize("augmentation", [a for a in AUGMENTATIONS if a != "none"])
 class TestEveryAugmentation:
     def test_gives_the_same_for_the_same_seed_and_else_another(self, augmentation):
         images = random_images(64, 8)
-        first = augment(images, augmentation, generator(1))
-        assert torch.equal(first, augment(images, augmentation, generator(1)))
-        assert not torch.equal(first, augment(images, augmentation, generator(2)))
+        first = augmented(images, augmentation, generator(1))
+        assert torch.equal(first, augmented(images, augmentation, generator(1)))
+        assert not torch.equal(first, augmented(images, augmentation, generator(2)))
 
     def test_does_not_modify_its_argument(self, augmentation):
         images = random_images(16, 8)
         before = images.clone()
-        augment(images, augmentation, generator()).zero_()
+        augmented(images, augmentation, generator()).zero_()
         assert torch.equal(images, before)
 
     def test_keeps_shape_and_dtype(self, augmentation):
         images = random_images(16, 8)
-        augmented = augment(images, augmentation, generator())
-        assert (augmented.shape, augmented.dtype) == (images.shape, torch.uint8)
+        changed = augmented(images, augmentation, generator())
+        assert (changed.shape, changed.dtype) == (images.shape, torch.uint8)
 
 
 def test_half_of_the_images_are_flipped():
     images = random_images(1, 8).expand(4000, -1, -1, -1)
-    flipped = (augment(images, "flip", generator()) != images).flatten(1).any(1)
+    flipped = (augmented(images, "flip", generator()) != images).flatten(1).any(1)
     assert stats.binomtest(int(flipped.sum()), 4000, 0.5).pvalue > 0.001
 
 
 @pytest.mark.parametrize("size", [8, 16])
 def test_all_offsets_of_a_crop_are_equally_likely(size):
     images = random_images(1, size, channels=1).expand(4000, -1, -1, -1)
-    counts = matches(windows(images), augment(images, "crop", generator())).sum(1)
+    counts = matches(windows(images), augmented(images, "crop", generator())).sum(1)
     assert counts.sum() == 4000
     assert stats.chisquare(counts.numpy()).pvalue > 0.001
 
@@ -105,19 +110,108 @@ def test_all_offsets_of_a_crop_are_equally_likely(size):
 def test_a_resized_crop_of_one_colour_stays_of_that_colour_to_its_borders():
     """It lies within the image: no black comes in."""
     images = torch.full((64, 1, 12, 12), 200, dtype=torch.uint8)
-    assert (augment(images, "resized-crop", generator()) == 200).all()
+    assert (augmented(images, "resized-crop", generator()) == 200).all()
 
 
 def test_a_resized_crop_shows_a_quarter_to_all_of_the_image():
     """Of a ramp from left to right, the range of greys is that of the side, a half to all."""
     ramp = torch.arange(0, 240, 20, dtype=torch.uint8).expand(512, 1, 12, 12)
-    crops = augment(ramp, "resized-crop", generator()).float()
+    crops = augmented(ramp, "resized-crop", generator()).float()
     slopes = (crops[..., -2] - crops[..., 1]).mean((1, 2)) / (9 * 20)
     assert 0.49 < slopes.min() < 0.55
     assert 0.95 < slopes.max() < 1.01
     corners = crops[..., 1].mean((1, 2))
     assert corners.min() < 40
     assert corners.max() > 100
+
+
+def test_an_inception_crop_of_one_colour_stays_of_that_colour_to_its_borders():
+    images = torch.full((64, 1, 12, 12), 200, dtype=torch.uint8)
+    assert (augmented(images, "inception-crop", generator()) == 200).all()
+
+
+def ours(name, n):
+    """Of `n` windows: top, left, height, width, as shares of what they can be."""
+    return draw(name, n, 224, generator())[0]
+
+
+def theirs(n, size, **settings):
+    torch.manual_seed(0)
+    image = torch.empty(1, 1, 1).expand(1, size, size)
+    crop = torchvision.transforms.RandomResizedCrop(size, **settings)
+    drawn = torch.tensor([crop.get_params(image, crop.scale, crop.ratio) for _ in range(n)])
+    top, left, height, width = drawn.double().T
+    # A window that fills the image has one place; it is as good as any.
+    room = torch.rand(2, n, dtype=torch.float64)
+    y = torch.where(height < size, top / (size - height).clamp(min=1), room[0])
+    x = torch.where(width < size, left / (size - width).clamp(min=1), room[1])
+    return torch.stack([height / size, width / size, y, x], 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("inception-crop", {}),
+        ("resized-crop", {"scale": (0.25, 1.0), "ratio": (1.0, 1.0)}),
+    ],
+)
+def test_resized_crops_are_torchvisions_in_distribution(name, settings):
+    """Height, width, their ratio, area and place, by Kolmogorov and Smirnov; torchvision's on
+    images so large that its rounding to pixels doesn't show."""
+    mine, other = ours(name, 4000).double(), theirs(4000, 100_000, **settings)
+    for some in (mine, other):
+        assert (some[:, :2] <= 1).all()
+    of = {
+        "height": lambda w: w[:, 0],
+        "width": lambda w: w[:, 1],
+        "ratio": lambda w: (w[:, 1] / w[:, 0]).round(decimals=3),
+        "area": lambda w: w[:, 0] * w[:, 1],
+        "y": lambda w: w[:, 2],
+        "x": lambda w: w[:, 3],
+    }
+    for what, measure in of.items():
+        assert stats.ks_2samp(measure(mine), measure(other)).pvalue > 0.001, what
+
+
+def test_a_resized_window_is_what_torchvision_makes_of_it():
+    images = random_images(1, 64, 3)
+    top, left, height, width = 10, 6, 32, 24
+    window = torch.tensor([[height / 64, width / 64, top / (64 - height), left / (64 - width)]])
+    expected = F.resized_crop(
+        images.float(),
+        top,
+        left,
+        height,
+        width,
+        [64, 64],
+        F.InterpolationMode.BILINEAR,
+        antialias=False,
+    )
+    inside = slice(2, -2)  # at its border the window sees the image go on
+    difference = resized_crop(images, window).float() - expected
+    assert difference[..., inside, inside].abs().max() <= 1
+
+
+@pytest.mark.parametrize("size", [32, 227])
+def test_flips_and_crops_are_torchvisions_in_distribution(size):
+    """By the column and the row that come to the middle, of images that count both."""
+    n, padding = 1500, margin(size)
+    ramp = torch.arange(1, size + 1).float() / 2
+    image = torch.stack([ramp.expand(size, -1), ramp[:, None].expand(-1, size)])
+    image = torch.cat([image, torch.ones(1, size, size)]).byte()
+    torch.manual_seed(0)
+    transform = torchvision.transforms.Compose(
+        [
+            torchvision.transforms.RandomHorizontalFlip(),
+            torchvision.transforms.RandomCrop(size, padding=padding),
+        ]
+    )
+    middle = size // 2
+    others = torch.stack([transform(image)[:2, middle, middle] for _ in range(n)])
+    mine = augmented(image.expand(n, -1, -1, -1), "flip+crop", generator())[:, :2, middle, middle]
+    for channel in (0, 1):
+        pair = mine[:, channel].float(), others[:, channel].float()
+        assert stats.ks_2samp(*pair).pvalue > 0.001
 
 
 def test_transformations_are_those_of_their_names():

@@ -54,9 +54,11 @@ def test_every_data_set_has_as_many_images_as_it_is_said_to(clipgrid_data):
 
 @pytest.fixture(scope="module")
 def clipgrid_data(tmp_path_factory):
-    from clipgrid.data import prepare
+    from clipgrid.data import Dataset, prepare
 
-    return prepare("digits", 8, 0, tmp_path_factory.mktemp("data"))
+    folder = tmp_path_factory.mktemp("data")
+    prepare("digits", 8, 0, folder, folder / "data.pt", folder / "store")
+    return Dataset.load(folder / "data.pt")
 
 
 def test_what_is_more_costs_more():
@@ -99,15 +101,15 @@ def rows(text):
     return {line[0].strip(): line[1:] for line in lines if len(line) == 5}
 
 
-def test_the_plan_of_the_full_size_grid_counts_its_cells_and_asks_for_gpus(capsys):
-    assert main(["plan", str(ROOT / "studies" / "full-size.yaml")]) == 0
+def test_the_plan_of_the_grid_on_imagenet_counts_its_cells_and_asks_for_gpus(capsys):
+    assert main(["plan", str(ROOT / "studies" / "imagenet.yaml")]) == 0
     text = capsys.readouterr().out
     table = rows(text)
-    # 3 models × 3 λ × 3 augmentations × 3 seeds, of 3 T × 3 decays each; all trained to T = 5000.
-    assert table["runs"] == ["27", "27", "27", "81"]
-    assert table["cells"] == ["243", "243", "243", "729"]
-    assert table["steps trained"] == ["135,000"] * 3 + ["405,000"]
-    assert table["steps, if each cell were trained alone"][-1] == "1,579,500"
+    # 3 models × 3 λ × 4 augmentations × 3 seeds, of 3 T × 3 decays each; all trained to T = 5000.
+    assert table["runs"] == ["36", "36", "36", "108"]
+    assert table["cells"] == ["324", "324", "324", "972"]
+    assert table["steps trained"] == ["180,000"] * 3 + ["540,000"]
+    assert table["steps, if each cell were trained alone"][-1] == "2,106,000"
     assert "CUDA hours" in text
     assert "not measured" in text
     assert "as measured" not in text

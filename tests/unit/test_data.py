@@ -1,17 +1,44 @@
-"""Prepared data sets: what is in which split, and that files give back what was put in."""
+"""Prepared data sets: what is in which split, that files give back what was put in, that what can't
+be used is said, and that what was begun is continued."""
 
+import errno
 import gzip
+import io
 import json
 import math
+import os
+import pickle
+import re
 import struct
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from clipgrid.data import Dataset, prepare, resize, save
+import clipgrid
+from clipgrid import InputError, data, grid, sources
+from clipgrid.__main__ import main
+from clipgrid.data import SPLITS, Dataset
+from clipgrid.sources import decode, resize
+from clipgrid.torchvision_on_cpu import torchvision
 
-SPLITS = ("train", "validation", "test")
+transforms = torchvision.transforms
+
+
+def prepare(name, size, split_seed, folder, out=None, **options):
+    """A data set, made below `out` or `folder`."""
+    out = out or folder / "prepared"
+    data.prepare(name, size, split_seed, folder, out / "data.pt", out / "store", **options)
+    return Dataset.load(out / "data.pt")
+
+
+def about(dataset, out):
+    """What the JSON beside a prepared file says."""
+    return json.loads((out / "data.json").read_text())
 
 
 @pytest.fixture(scope="module")
@@ -66,13 +93,29 @@ def test_another_split_or_size_has_another_checksum(dataset, size, split_seed, t
     assert prepare("digits", size, split_seed, tmp_path).checksum != dataset.checksum
 
 
-def test_a_saved_data_set_is_loaded_as_it_was(dataset, tmp_path):
-    save(dataset, tmp_path / "data.pt")
-    loaded = Dataset.load(tmp_path / "data.pt")
-    for field in ("images", "labels", *SPLITS):
-        assert torch.equal(getattr(loaded, field), getattr(dataset, field))
-    assert loaded.about == dataset.about
-    assert json.loads((tmp_path / "data.json").read_text()) == dataset.about
+def test_a_set_that_is_in_the_store_is_not_prepared_again(tmp_path, monkeypatch):
+    first = prepare("digits", 8, 0, tmp_path)
+    monkeypatch.setattr(data, "fill", lambda *_: pytest.fail("prepared twice"))
+    data.prepare("digits", 8, 0, tmp_path, tmp_path / "other.pt", tmp_path / "prepared" / "store")
+    assert Dataset.load(tmp_path / "other.pt").about == first.about
+
+
+def test_beside_the_file_lies_what_it_is(tmp_path):
+    made = prepare("digits", 8, 0, tmp_path)
+    assert about(made, tmp_path / "prepared") == made.about
+    assert made.about["licence"] == "CC BY 4.0"
+    assert made.about["sources"]["files"] == 1
+
+
+@pytest.mark.parametrize("content", [b"", b"no data set", None])
+def test_a_file_that_is_none_is_one_error(tmp_path, dataset, content):
+    path = tmp_path / "data.pt"
+    if content is None:  # torn
+        prepare("digits", 8, 0, tmp_path)
+        content = (tmp_path / "prepared" / "data.pt").read_bytes()[:50_000]
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"data\.pt: no prepared data set .* `clipgrid prepare`"):
+        Dataset.load(path)
 
 
 def test_resizing_to_the_same_size_changes_nothing(dataset):
@@ -91,30 +134,429 @@ def test_an_even_image_stays_even_when_it_is_resized(value):
     assert torch.equal(resized, torch.full((1, 3, 16, 16), value, dtype=torch.uint8))
 
 
+# ---- sets of arrays, in the formats of their publishers ------------------------------------------
+
+
 def write_idx(path, array):
     """An idx file, as MNIST's are: magic number, sizes, bytes."""
     header = struct.pack(f">{1 + array.ndim}i", 2048 + array.ndim, *array.shape)
     path.write_bytes(gzip.compress(header + array.tobytes()))
 
 
-def test_fashion_mnist_is_read_from_a_folder_of_its_four_files(tmp_path):
+@pytest.fixture
+def idx_files(tmp_path, monkeypatch):
+    """A folder of four files like MNIST's, of 60 and 20 images: (folder, images, labels)."""
+    for name in ("mnist", "fashion-mnist"):
+        monkeypatch.setitem(grid.DATASETS, name, (1, (48, 12, 20)))
+    folder = tmp_path / "raw"
+    folder.mkdir()
     random = np.random.default_rng(0)
-    images = {"train": (20, 8, 8), "t10k": (6, 8, 8)}
-    images = {part: random.integers(0, 256, shape, np.uint8) for part, shape in images.items()}
-    labels = {part: np.arange(len(x), dtype=np.uint8) % 2 for part, x in images.items()}
+    shapes = {"train": (60, 8, 8), "t10k": (20, 8, 8)}
+    images = {part: random.integers(0, 256, shape, np.uint8) for part, shape in shapes.items()}
+    labels = {part: np.arange(len(x), dtype=np.uint8) % 10 for part, x in images.items()}
     for part in images:
-        write_idx(tmp_path / f"{part}-images-idx3-ubyte.gz", images[part])
-        write_idx(tmp_path / f"{part}-labels-idx1-ubyte.gz", labels[part])
-    files = sorted(tmp_path.iterdir())
+        write_idx(folder / f"{part}-images-idx3-ubyte.gz", images[part])
+        write_idx(folder / f"{part}-labels-idx1-ubyte.gz", labels[part])
+    return folder, images, labels
 
-    dataset = prepare("fashion-mnist", 8, 0, tmp_path)
+
+@pytest.mark.parametrize("name", ["mnist", "fashion-mnist"])
+def test_mnist_and_its_like_are_read_from_a_folder_of_their_four_files(name, idx_files, tmp_path):
+    folder, images, labels = idx_files
+    files = sorted(folder.iterdir())
+    dataset = prepare(name, 8, 0, folder, tmp_path)
 
     both = [np.concatenate([x["train"], x["t10k"]]) for x in (images, labels)]
     assert np.array_equal(dataset.images[:, 0].numpy(), both[0])
     assert np.array_equal(dataset.labels.numpy(), both[1])
-    assert dataset.test.tolist() == list(range(20, 26))
+    assert dataset.test.tolist() == list(range(60, 80))
     rest = torch.cat([dataset.train, dataset.validation])
-    assert sorted(rest.tolist()) == list(range(20))
-    assert len(dataset.validation) == math.ceil(0.2 * 20)
+    assert sorted(rest.tolist()) == list(range(60))
+    assert len(dataset.validation) == math.ceil(0.2 * 60)
     assert len(dataset.about["classes"]) == 10
-    assert sorted(tmp_path.iterdir()) == files
+    assert dataset.about["sources"]["files"] == 4
+    assert sorted(folder.iterdir()) == files
+
+
+@pytest.mark.parametrize("damage", ["truncated", "corrupt", "shortened inside"])
+def test_a_damaged_file_of_mnist_is_one_error(damage, idx_files, tmp_path):
+    file = idx_files[0] / "train-images-idx3-ubyte.gz"
+    whole = file.read_bytes()
+    file.write_bytes(
+        {
+            "truncated": whole[:200],
+            "corrupt": whole[:100] + b"xxxx" + whole[104:],
+            "shortened inside": gzip.compress(gzip.decompress(whole)[:-10]),
+        }[damage]
+    )
+    with pytest.raises(
+        InputError, match=r"raw/train-images.* is truncated|can't be had from .*raw"
+    ):
+        prepare("mnist", 8, 0, idx_files[0], tmp_path)
+
+
+def test_labels_out_of_range_are_one_error(idx_files, tmp_path):
+    write_idx(idx_files[0] / "t10k-labels-idx1-ubyte.gz", np.full(20, 77, np.uint8))
+    with pytest.raises(InputError, match=r"labels from 0 to 77, where 10 classes have 0 to 9"):
+        prepare("mnist", 8, 0, idx_files[0], tmp_path)
+
+
+def test_another_number_of_images_than_the_set_has_is_one_error(idx_files, tmp_path, monkeypatch):
+    monkeypatch.setitem(grid.DATASETS, "mnist", (1, (48_000, 12_000, 10_000)))
+    with pytest.raises(InputError, match=r"raw: 80 images, where mnist has 70,000"):
+        prepare("mnist", 8, 0, idx_files[0], tmp_path)
+
+
+@pytest.fixture
+def cifar_files(tmp_path, monkeypatch):
+    """A folder of the files of CIFAR-10, with the right checksums, of 4 images each."""
+    source = torchvision.datasets.CIFAR10
+    folder = tmp_path / "raw" / source.base_folder
+    folder.mkdir(parents=True)
+    random = np.random.default_rng(0)
+    lists = {"train_list": [], "test_list": []}
+    for kind, made in lists.items():
+        for name, _ in getattr(source, kind):
+            pixels = random.integers(0, 256, (4, 3 * 32 * 32), np.uint8)
+            (folder / name).write_bytes(pickle.dumps({"data": pixels, "labels": [0, 1, 0, 1]}))
+            made.append([name, torchvision.datasets.utils.calculate_md5(folder / name)])
+        monkeypatch.setattr(source, kind, made)
+    (folder / "batches.meta").write_bytes(pickle.dumps({"label_names": ["cat", "dog"]}))
+    md5 = torchvision.datasets.utils.calculate_md5(folder / "batches.meta")
+    monkeypatch.setattr(source, "meta", {**source.meta, "md5": md5})
+    monkeypatch.setitem(grid.DATASETS, "cifar10", (3, (16, 4, 4)))
+    return folder
+
+
+def test_cifar_is_read_as_torchvision_reads_it(cifar_files, tmp_path):
+    dataset = prepare("cifar10", 32, 0, tmp_path / "raw", tmp_path)
+    theirs = torchvision.datasets.CIFAR10(tmp_path / "raw", train=True)
+    assert dataset.about["classes"] == ["cat", "dog"]
+    for i in (0, 7, 19):
+        image, label = theirs[i]
+        assert np.array_equal(dataset.images[i].permute(1, 2, 0).numpy(), np.asarray(image))
+        assert dataset.labels[i] == label
+    assert dataset.test.tolist() == [20, 21, 22, 23]
+    assert dataset.about["sources"]["files"] == 7
+
+
+def test_a_file_of_cifar_with_a_wrong_checksum_is_one_error(cifar_files, tmp_path):
+    with (cifar_files / "data_batch_3").open("r+b") as file:
+        file.seek(1000)
+        file.write(b"\xff\x00")
+    with pytest.raises(InputError, match=r"data_batch_3 is not the published file \(its MD5"):
+        prepare("cifar10", 32, 0, tmp_path / "raw", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["mnist", "fashion-mnist", "cifar10", "cifar100", "imagenette"])
+def test_no_network_is_one_error(name, tmp_path, monkeypatch):
+    def refused(*_, **__):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr("urllib.request.urlopen", refused)
+    with pytest.raises(InputError, match=f"{name} can't be had from .*, nor downloaded"):
+        prepare(name, 32, 0, tmp_path)
+
+
+def test_imagenet_without_its_archives_says_which_it_wants(tmp_path):
+    with pytest.raises(InputError, match=r"imagenet can't be had from .*ILSVRC2012_devkit"):
+        prepare("imagenet", 32, 0, tmp_path)
+
+
+# ---- image files --------------------------------------------------------------------------------
+
+
+def photograph(seed, width=40, height=30):
+    """Smooth noise, so that JPEG keeps most of it."""
+    random = np.random.default_rng(seed)
+    coarse = random.integers(0, 256, (4, 5, 3), np.uint8)
+    return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
+
+
+def write_images(folder, counts, **size):
+    """Folders of JPEG files: {class: how many}."""
+    for k, (name, count) in enumerate(counts.items()):
+        (folder / name).mkdir(parents=True)
+        for i in range(count):
+            photograph(1000 * k + i, **size).save(folder / name / f"{i}.jpg")
+    return folder
+
+
+@pytest.fixture
+def pets(tmp_path):
+    return write_images(tmp_path / "pets", {"cat": 10, "dog": 10})
+
+
+def test_a_folder_of_images_is_split_by_class(pets, tmp_path):
+    dataset = prepare("imagefolder", 16, 0, pets, tmp_path)
+    assert dataset.images.shape == (20, 3, 16, 16)
+    assert dataset.about["classes"] == ["cat", "dog"]
+    assert dataset.labels.tolist() == [0] * 10 + [1] * 10
+    assert dataset.about["images"] == {"train": 12, "validation": 4, "test": 4}
+    assert dataset.labels[dataset.test].tolist().count(1) == 2
+    assert dataset.about["sources"]["files"] == 20
+    assert sorted(p.name for p in pets.rglob("*.*")) == sorted([f"{i}.jpg" for i in range(10)] * 2)
+
+
+def test_images_are_those_of_torchvision(tmp_path):
+    """Its Resize and CenterCrop round the place of the crop to whole pixels; where there is nothing
+    to crop, the images are the same."""
+    pets = write_images(tmp_path / "pets", {"cat": 10, "dog": 10}, width=400, height=301)
+    Image.fromarray(np.asarray(photograph(7, 200, 200))).save(pets / "cat" / "0.png")
+    dataset = prepare("imagefolder", 128, 0, pets, tmp_path)
+    theirs = torchvision.datasets.ImageFolder(
+        pets,
+        transforms.Compose(
+            [transforms.Resize(128), transforms.CenterCrop(128), transforms.PILToTensor()]
+        ),
+    )
+    places = {
+        Path(path).relative_to(pets).as_posix(): i for i, (path, _) in enumerate(theirs.samples)
+    }
+    i = places["cat/0.png"]
+    assert torch.equal(dataset.images[i], theirs[i][0])
+    for i in range(len(theirs)):
+        assert (dataset.images[i].float() - theirs[i][0]).abs().mean() < 2
+
+
+def test_the_parts_that_a_folder_has_are_kept(tmp_path):
+    folder = tmp_path / "pets"
+    for part, n in (("train", 6), ("val", 3), ("test", 2)):
+        write_images(folder / part, {"cat": n, "dog": n})
+    dataset = prepare("imagefolder", 8, 0, folder, tmp_path)
+    assert dataset.about["images"] == {"train": 12, "validation": 6, "test": 4}
+    assert dataset.train.tolist() == list(range(12))
+    assert dataset.validation.tolist() == list(range(12, 18))
+
+
+def test_a_folder_with_a_test_set_has_its_validation_images_drawn(tmp_path):
+    folder = tmp_path / "pets"
+    for part, n in (("train", 5), ("test", 2)):
+        write_images(folder / part, {"cat": n, "dog": n})
+    images = prepare("imagefolder", 8, 0, folder, tmp_path).about["images"]
+    assert images == {"train": 8, "validation": 2, "test": 4}
+
+
+KINDS = {
+    "grayscale": ("L", "png", None),
+    "one bit": ("1", "png", "grayscale"),
+    "palette": ("P", "png", "nothing"),
+    "CMYK": ("CMYK", "jpg", None),
+    "transparency": ("RGBA", "png", None),
+}
+
+
+@pytest.mark.parametrize(("mode", "suffix", "counted"), KINDS.values(), ids=KINDS)
+def test_other_modes_become_rgb_and_are_counted(mode, suffix, counted, pets, tmp_path, request):
+    file = pets / "cat" / f"0.{suffix}"
+    (pets / "cat" / "0.jpg").unlink()
+    image = photograph(3, 16, 16).convert(mode)
+    image.save(file)
+    dataset = prepare("imagefolder", 16, 0, pets, tmp_path)
+    with Image.open(file) as stored:
+        expected = np.asarray(stored.convert("RGB")).transpose(2, 0, 1)
+    assert np.array_equal(dataset.images[0].numpy(), expected)
+    what = counted or request.node.callspec.id
+    assert dataset.about["converted"] == ({} if what == "nothing" else {what: 1})
+
+
+def test_16_bits_are_rounded_to_8(pets, tmp_path):
+    values = np.arange(256, dtype=np.uint16).reshape(16, 16) * 257 + 100
+    values[0, :2] = 0, 65535
+    (pets / "cat" / "0.jpg").unlink()
+    Image.fromarray(values).save(pets / "cat" / "0.png")
+    dataset = prepare("imagefolder", 16, 0, pets, tmp_path)
+    assert np.array_equal(dataset.images[0, 1].numpy(), np.round(values / 257).astype(np.uint8))
+    assert dataset.about["converted"] == {"grayscale": 1, "16 bits": 1}
+
+
+def test_of_several_frames_the_first_is_taken(pets, tmp_path):
+    (pets / "cat" / "0.jpg").unlink()
+    frames = [photograph(seed, 16, 16) for seed in range(3)]
+    frames[0].save(pets / "cat" / "0.tiff", save_all=True, append_images=frames[1:])
+    dataset = prepare("imagefolder", 16, 0, pets, tmp_path)
+    assert np.array_equal(dataset.images[0].permute(1, 2, 0).numpy(), np.asarray(frames[0]))
+    assert dataset.about["converted"] == {"several frames": 1}
+
+
+def encoded(image, format):
+    buffer = io.BytesIO()
+    image.save(buffer, format)
+    return buffer.getvalue()
+
+
+JPEG, PNG = encoded(photograph(1), "JPEG"), encoded(photograph(1), "PNG")
+CHUNK = PNG.index(b"IDAT")
+CORRUPT = {
+    "empty": b"",
+    "text": b"not an image",
+    "truncated JPEG": JPEG[: len(JPEG) // 2],
+    "truncated PNG": PNG[: len(PNG) // 2],
+    "corrupt PNG": PNG[: CHUNK + 8] + b"\0" * 40 + PNG[CHUNK + 48 :],
+}
+
+
+@pytest.mark.parametrize("content", CORRUPT.values(), ids=CORRUPT)
+def test_a_corrupt_image_is_left_out_and_named(content, pets, tmp_path, capfd):
+    (pets / "dog" / "3.jpg").write_bytes(content)
+    dataset = prepare("imagefolder", 16, 0, pets, tmp_path)
+    assert dataset.about["images"] == {"train": 12, "validation": 3, "test": 4}
+    assert dataset.about["unreadable"] == [13]
+    assert 13 not in torch.cat([dataset.train, dataset.validation, dataset.test])
+    assert about(dataset, tmp_path)["unreadable"] == ["dog/3.jpg"]
+    assert "dog/3.jpg is left out: " in capfd.readouterr().err
+
+
+def test_values_without_a_known_range_are_left_out(pets, tmp_path):
+    (pets / "dog" / "3.jpg").unlink()
+    Image.fromarray(np.linspace(0, 7, 256, dtype=np.float32).reshape(16, 16)).save(
+        pets / "dog" / "3.tiff"
+    )
+    assert prepare("imagefolder", 16, 0, pets, tmp_path).about["unreadable"] == [13]
+
+
+BAD_FOLDERS = {
+    "absent": (lambda folder: None, r"pets is no folder; data\.folder names"),
+    "no classes": (lambda folder: folder.mkdir(), r"Couldn't find any class folder in .*pets"),
+    "an empty class": (
+        lambda folder: (write_images(folder, {"cat": 5, "dog": 5}), (folder / "eel").mkdir()),
+        r"no valid file for the classes eel",
+    ),
+    "one class": (lambda folder: write_images(folder, {"cat": 5}), r"one class alone, cat"),
+    "a class of one image": (
+        lambda folder: write_images(folder, {"cat": 5, "dog": 1}),
+        r"pets: at least 3 images of each class .* fewer of dog",
+    ),
+    "another class for test": (
+        lambda folder: [
+            write_images(folder / "train", {"cat": 5, "dog": 5}),
+            write_images(folder / "test", {"cat": 5, "eel": 5}),
+        ],
+        r"test and .*train must have the same classes, and differ in dog, eel",
+    ),
+}
+
+
+@pytest.mark.parametrize(("make", "message"), BAD_FOLDERS.values(), ids=BAD_FOLDERS)
+def test_a_folder_that_is_no_data_set_is_one_error(make, message, tmp_path, capsys):
+    make(tmp_path / "pets")
+    paths = ["--folder", str(tmp_path / "pets"), "--out", str(tmp_path / "data.pt")]
+    paths += ["--store", str(tmp_path / "store")]
+    assert main(["prepare", "--name", "imagefolder", "--size", "16", *paths]) == 1
+    captured = capsys.readouterr()
+    assert not captured.out
+    assert captured.err.startswith("clipgrid: error: ")
+    assert captured.err.count("\n") == 1
+    assert re.search(message, captured.err)
+    assert not (tmp_path / "data.pt").exists()
+
+
+def test_fewer_images_than_can_be_split_by_class_are_one_error(tmp_path):
+    folder = write_images(tmp_path / "pets", {f"pet{k}": 4 for k in range(10)})
+    with pytest.raises(InputError, match="40 images of 10 classes are too few to draw a 20%"):
+        prepare("imagefolder", 8, 0, folder, tmp_path)
+
+
+def test_a_class_whose_images_are_corrupt_is_one_error(pets, tmp_path):
+    for i in range(8):
+        (pets / "dog" / f"{i}.jpg").write_bytes(b"")
+    with pytest.raises(InputError, match=r"at least 3 images of each class .* fewer of dog"):
+        prepare("imagefolder", 16, 0, pets, tmp_path)
+
+
+def test_an_image_that_changes_makes_another_set(pets, tmp_path):
+    before = prepare("imagefolder", 16, 0, pets, tmp_path)
+    photograph(99).save(pets / "cat" / "0.jpg")
+    after = prepare("imagefolder", 16, 0, pets, tmp_path)
+    assert not torch.equal(after.images[0], before.images[0])
+    assert after.checksum != before.checksum
+    assert after.about["sources"]["sha256"] != before.about["sources"]["sha256"]
+
+
+def test_the_number_of_threads_changes_nothing(pets, tmp_path, monkeypatch):
+    monkeypatch.setattr(data, "CHUNK", 3)
+    one, four = (prepare("imagefolder", 16, 0, pets, tmp_path / str(n), threads=n) for n in (1, 4))
+    assert one.about == four.about
+
+
+# ---- broken off, and continued; no space ---------------------------------------------------------
+
+
+def test_what_was_read_before_a_kill_is_not_read_again(pets, tmp_path, monkeypatch):
+    """A preparation that is killed by the system, half way, and the same command again."""
+    expected = prepare("imagefolder", 16, 0, pets, tmp_path / "whole")
+    code = f"""
+import os, sys
+from pathlib import Path
+from clipgrid import data, sources
+data.CHUNK = 2
+decode, calls = sources.decode, []
+def dying(*arguments):
+    calls.append(1)
+    if len(calls) == 12:
+        os.kill(os.getpid(), 9)
+    return decode(*arguments)
+sources.decode = dying
+data.prepare("imagefolder", 16, 0, Path({str(pets)!r}), Path("data.pt"), Path("store"))
+"""
+    source = Path(clipgrid.__file__).parents[1]
+    (tmp_path / "killed").mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path / "killed",
+        env={**os.environ, "PYTHONPATH": str(source)},
+        check=False,
+    )
+    assert done.returncode == -9
+    assert not (tmp_path / "killed" / "data.pt").exists()
+
+    read = []
+    monkeypatch.setattr(sources, "decode", lambda *a: read.append(1) or decode(*a))
+    monkeypatch.setattr(data, "CHUNK", 2)
+    continued = prepare("imagefolder", 16, 0, pets, tmp_path / "killed")
+    assert len(read) == 10  # the first 10 were read, of the chunk under way none counts
+    assert continued.about == expected.about
+    assert torch.equal(continued.images, expected.images)
+    assert [p.suffix for p in (tmp_path / "killed" / "store" / "data").iterdir()] == [".pt"]
+
+
+def test_a_folder_that_can_no_longer_be_read_keeps_what_was(pets, tmp_path, monkeypatch):
+    """An error of the file system is not a corrupt image."""
+    read_bytes = Path.read_bytes
+
+    def failing(path):
+        if path.name == "7.jpg":
+            raise OSError(errno.EIO, "Input/output error", str(path))
+        return read_bytes(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", failing)
+        with pytest.raises(OSError, match=r"7\.jpg"):
+            prepare("imagefolder", 16, 0, pets, tmp_path)
+    assert prepare("imagefolder", 16, 0, pets, tmp_path).about["unreadable"] == []
+
+
+def test_no_space_is_said_before_anything_is_read(pets, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(sources, "decode", lambda *_: pytest.fail("read"))
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(InputError, match=r"20 images of 16 px need .* GB, and .* GB are free"):
+        prepare("imagefolder", 16, 0, pets, tmp_path)
+    assert list((tmp_path / "store" / "data").iterdir()) == []
+
+
+def test_a_set_that_is_larger_than_the_disk_is_refused(tmp_path, monkeypatch):
+    source = sources.digits(tmp_path, 8)
+    monkeypatch.setitem(sources.SOURCES, "digits", lambda *_: source)
+    with pytest.raises(InputError, match=r"1,797 images of 100000 px need 1\.8e\+04 GB"):
+        prepare("digits", 100_000, 0, tmp_path)
+
+
+def test_validation_images_are_not_more_than_fifty_thousand(monkeypatch, tmp_path):
+    monkeypatch.setattr(data, "MOST_VALIDATION", 3)
+    folder = write_images(tmp_path / "pets" / "train", {"cat": 10, "dog": 10}).parent
+    write_images(folder / "test", {"cat": 1, "dog": 1})
+    images = prepare("imagefolder", 8, 0, folder, tmp_path).about["images"]
+    assert images == {"train": 17, "validation": 3, "test": 2}

@@ -66,6 +66,7 @@ def test_the_json_of_a_study_has_no_infinity_and_every_default(config):
         "precision": "float32",
         "compile": "none",
         "device": "cpu",
+        "gpus_per_run": 1,
     }
 
 

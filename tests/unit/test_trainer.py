@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from clipgrid import InputError, models
+from clipgrid import InputError, loading, models
 from clipgrid.__main__ import main
 from clipgrid.data import Dataset
 from clipgrid.grid import Readout, Trajectory, digest
@@ -194,6 +194,32 @@ def test_the_moving_average_follows_its_recursion_with_warm_up(digits):
             torch.testing.assert_close(
                 run.averages[decay][name].double(), tensor, rtol=1e-5, atol=1e-6
             )
+
+
+def test_images_that_are_read_ahead_from_their_file_are_those_that_lie_in_memory(
+    digits, monkeypatch
+):
+    """A set that is too large for the device takes the other way, to the same bits."""
+    resident = Run(MOMENTUM, Dataset.load(digits), set())
+    monkeypatch.setattr(loading, "RESIDENT_BYTES", 0)
+    read = Run(MOMENTUM, Dataset.load(digits), set())
+    assert resident.images.resident
+    assert not read.images.resident
+    for run in (resident, read):
+        run.advance(7)
+    assert torch.equal(read.history.steps, resident.history.steps)
+    assert read.measure(None) == resident.measure(None)
+
+
+def test_batches_are_read_before_they_are_asked_for(digits, monkeypatch):
+    monkeypatch.setattr(loading, "RESIDENT_BYTES", 0)
+    images = loading.Images(Dataset.load(digits).images, torch.device("cpu"))
+    asked = []
+    stream = images.batches(asked.append(t) or torch.tensor([t]) for t in range(10))
+    index, some = next(stream)
+    assert (index.tolist(), asked) == ([0], list(range(1 + loading.AHEAD)))
+    assert torch.equal(some, images.images[[0]])
+    assert [index.item() for index, _ in stream] == list(range(1, 10))
 
 
 def test_a_cosine_schedule_is_torchs(digits):

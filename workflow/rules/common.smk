@@ -62,6 +62,12 @@ for pack in PACKS.values():
     BY_ENDS[tuple(ends)].append(beginning)
 
 
+# What starts a run's processes: torchrun, where they are several.
+PYTHON = "python"
+if STUDY.training.gpus_per_run > 1:
+    PYTHON = f"torchrun --standalone --nproc-per-node {STUDY.training.gpus_per_run}"
+
+
 def pack_minutes(pack):
     """The time that a job asks for: three times the estimate, as processors differ."""
     estimate = cost.START_SECONDS + sum(run_seconds(t, RUNS[t]) for t in pack)
@@ -72,15 +78,18 @@ def pack_memory_mb(pack):
     return max(cost.memory_mb(t, RUNS[t], STUDY.data)[0] for t in pack)
 
 
-def failed_training():
-    """(log, its last line) of each pack that has been tried and lacks results."""
+def failed():
+    """(what, log, its last line) of the data, and of each pack, that were tried and lack results."""
+    log = Path(RESULTS, "logs", "prepare_data.log")
+    if log.exists() and not Path(RESULTS, "data.pt").exists():
+        yield "prepared", log, (log.read_text().splitlines() or [""])[-1]
     for name, pack in PACKS.items():
         log = Path(RESULTS, "logs", "train", f"{name}.log")
         # A run writes this file last.
         if log.exists() and not all(
             Path(RESULTS, "cells", t.name, "run.json").exists() for t in pack
         ):
-            yield log, (log.read_text().splitlines() or [""])[-1]
+            yield "trained", log, (log.read_text().splitlines() or [""])[-1]
 
 
 # What the jobs ask for that read the histories of all runs. That they need no GPU must be said where

@@ -23,8 +23,11 @@ rule prepare_data:
         f"{RESULTS}/logs/prepare_data.log",
     conda:
         "../../envs/clipgrid.yaml"
+    threads: 8 if STUDY.data.name in grid.IMAGE_FILES else 1
     resources:
-        **ANALYSIS | {"mem_mb": cost.preparation_mb(STUDY.data)},
+        mem_mb=cost.PREPARATION_MB,
+        runtime=lambda wildcards, attempt: attempt * cost.preparation_minutes(STUDY.data),
+        gpu=0,
     params:
         name=STUDY.data.name,
         size=STUDY.data.size,
@@ -33,4 +36,4 @@ rule prepare_data:
     shell:
         "python -m clipgrid prepare --name {params.name} --size {params.size}"
         " --split-seed {params.split_seed} --folder {params.folder:q}"
-        " --out {output.data:q} 2> {log:q}"
+        " --out {output.data:q} --store store --threads {threads} 2> {log:q}"

@@ -29,9 +29,9 @@ for number, (ends, beginnings) in enumerate(BY_ENDS.items(), start=1):
             pack=grid.names_pattern(beginnings),
         conda:
             "../../envs/clipgrid.yaml"
-        threads: 1
+        threads: STUDY.training.gpus_per_run
         resources:
-            gpu=int(STUDY.training.device == "cuda"),
+            gpu=STUDY.training.gpus_per_run * (STUDY.training.device == "cuda"),
             mem_mb=lambda wildcards, attempt, first=first: attempt
             * pack_memory_mb(PACKS[wildcards.pack + first]),
             runtime=lambda wildcards, attempt, first=first: attempt
@@ -48,7 +48,8 @@ for number, (ends, beginnings) in enumerate(BY_ENDS.items(), start=1):
             ],
             out=lambda wildcards, output: f"{RESULTS}/cells",
             checkpoint_every=lambda wildcards, output: STUDY.training.checkpoint_every,
+            python=lambda wildcards, output: PYTHON,
         shell:
-            "python -m clipgrid train-pack {params.settings} --runs {params.runs}"
+            "{params.python} -m clipgrid train-pack {params.settings} --runs {params.runs}"
             " --data {input:q} --out {params.out:q} --store store"
             " --checkpoint-every {params.checkpoint_every} 2> {log:q}"

@@ -1,0 +1,50 @@
+"""Images on their way from the prepared file to where the model is."""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import torch
+from torch import Tensor
+
+from clipgrid.augment import to_device
+from clipgrid.grid import RESIDENT_BYTES
+
+AHEAD = 2  # batches that are read before they are asked for
+
+
+class Images:
+    """`images` uint8 [N, C, S, S], mapped from a file, as batches on `device`.
+
+    A set of up to RESIDENT_BYTES lies on the device as a whole (on a CPU, in the system's cache of
+    the file). Of a larger one a thread reads the batches to come, into pinned memory, from where
+    they are copied while the device computes.
+    """
+
+    def __init__(self, images: Tensor, device: torch.device) -> None:
+        self.device = device
+        self.resident = images.nbytes <= RESIDENT_BYTES
+        self.images = images.to(device) if self.resident else images
+
+    def batches(self, indices: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Each of `indices` [n] with its images [n, C, S, S], both on the device."""
+        if self.resident:
+            for index in indices:
+                index = to_device(index, self.device)
+                yield index, self.images[index]
+            return
+        under_way: deque = deque()
+        with ThreadPoolExecutor(1) as reader:
+            for index in indices:
+                under_way.append(reader.submit(self.read, index))
+                if len(under_way) > AHEAD:
+                    yield self.arrived(*under_way.popleft().result())
+            while under_way:
+                yield self.arrived(*under_way.popleft().result())
+
+    def read(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        images = self.images[index]
+        return index, images.pin_memory() if self.device.type == "cuda" else images
+
+    def arrived(self, index: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
+        return to_device(index, self.device), images.to(self.device, non_blocking=True)

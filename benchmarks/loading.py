@@ -210,7 +210,8 @@ def memory(folder: str) -> dict:
     n = math.ceil(LARGE / (3 * size**2))
 
     def read(chunk: slice, size: int):
-        images = np.full((chunk.stop - chunk.start, 3, size, size), chunk.start % 256, np.uint8)
+        images = np.full((chunk.stop - chunk.start, 3, size, size), 0, np.uint8)
+        images += np.arange(size, dtype=np.uint8)  # a ramp
         return images, sources.READ, None
 
     source = sources.Source(

@@ -54,7 +54,7 @@ def affine(images: Tensor, maps: Tensor, beyond: str = "zeros") -> Tensor:
     moved = torch.nn.functional.grid_sample(
         images.float(), grid, padding_mode=beyond, align_corners=False
     )
-    return moved.round().clamp(0, 255).byte()
+    return moved.round_().clamp_(0, 255).byte()
 
 
 def margin(size: int) -> int:

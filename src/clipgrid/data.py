@@ -243,7 +243,8 @@ def describe(file: dict) -> None:
     values, n = torch.arange(256).double() / 255, counts[0].sum()
     mean = (counts * values).sum(1) / n
     variance = (counts * (values - mean[:, None]) ** 2).sum(1) / (n - 1)
-    file["statistics"].copy_(torch.stack([mean, variance.sqrt()]))
+    std = torch.where(variance > 0, variance.sqrt(), 1)  # a channel of one value is only shifted
+    file["statistics"].copy_(torch.stack([mean, std]))
     content = sha256({"images": images, "labels": file["labels"], **splits})
     sources = hashlib.sha256(file["digests"].numpy().data).digest()
     file["checksums"].copy_(torch.tensor([list(content), list(sources)], dtype=torch.uint8))

@@ -391,7 +391,7 @@ class Run:
 
     def normalize(self, images: Tensor) -> Tensor:
         """uint8 [N, C, H, W] → float32, channels last, by the training set's mean and std."""
-        images = ((images / 255) - self.mean) / self.std
+        images = images.float().div_(255).sub_(self.mean).div_(self.std)
         return images.contiguous(memory_format=torch.channels_last)
 
     @torch.no_grad()

@@ -473,6 +473,17 @@ def test_an_image_that_changes_makes_another_set(pets, tmp_path):
     assert after.about["sources"]["sha256"] != before.about["sources"]["sha256"]
 
 
+def test_a_channel_of_one_value_can_be_trained_on(pets, tmp_path):
+    for file in pets.rglob("*.jpg"):
+        pixels = np.asarray(Image.open(file)).copy()
+        pixels[..., 2] = 0
+        file.unlink()
+        Image.fromarray(pixels).save(file.with_suffix(".png"))
+    dataset = prepare("imagefolder", 16, 0, pets, tmp_path)
+    assert (dataset.about["mean"][2], dataset.about["std"][2]) == (0, 1)
+    assert min(dataset.about["std"][:2]) < 0.5
+
+
 def test_the_number_of_threads_changes_nothing(pets, tmp_path, monkeypatch):
     monkeypatch.setattr(data, "CHUNK", 3)
     one, four = (prepare("imagefolder", 16, 0, pets, tmp_path / str(n), threads=n) for n in (1, 4))

@@ -1,0 +1,63 @@
+"""Whether unclipped nets learn Fashion-MNIST as well as others' do.
+
+    python benchmarks/accuracy.py            # 20 minutes on 2 cores; writes benchmarks/results/
+
+The nets of studies/fashion-mnist.yaml without clipping, at the images' own size, 28 px: the plain
+trainer, held against the accuracies of 0.88 to 0.93 that the data set's README lists for small
+convolutional nets (github.com/zalandoresearch/fashion-mnist). Its images come from `--folder`.
+"""
+
+import argparse
+import tempfile
+from pathlib import Path
+
+import pandas as pd
+import yaml
+from record import ROOT, copy_checkout, record, timed
+
+BAND = (0.88, 0.93)
+CHANGES = {
+    "data": {"name": "fashion-mnist", "size": 28},
+    "clips": ["inf"],
+    "iterations": [1000, 5000],
+    "ema": ["none", 0.999],
+    "augmentations": ["flip"],
+    "expand": "product",
+    "schedules": ["constant"],
+    "train_images": ["all"],
+    "label_noise": [0],
+    "usual": {},
+    "experiments": {},
+    "results": "results",
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--folder", default="/usr/share/datasets/fashion-mnist", help="its files")
+    folder = str(Path(parser.parse_args().folder).resolve())
+    study = yaml.safe_load((ROOT / "studies" / "fashion-mnist.yaml").read_text()) | CHANGES
+    study["data"]["folder"] = folder
+    study["optimizers"] = {"momentum": study["optimizers"]["momentum"] | {"learning_rates": [0.03]}}
+    with tempfile.TemporaryDirectory() as scratch:
+        checkout = Path(scratch)
+        copy_checkout(checkout)
+        (checkout / "study.yaml").write_text(yaml.safe_dump(study))
+        snakemake = ("snakemake", "results/cells.csv", "--cores", "2", "--configfile", "study.yaml")
+        timed(*snakemake, cwd=checkout)
+        cells = pd.read_csv(checkout / "results" / "cells.csv", keep_default_na=False)
+    arms = cells.groupby(["model", "iterations", "ema"]).test_accuracy
+    accuracies = {
+        f"{model}, T={iterations}, ema {ema or 'none'}": {
+            "mean": round(each.mean(), 4),
+            "least": round(each.min(), 4),
+            "most": round(each.max(), 4),
+        }
+        for (model, iterations, ema), each in arms
+    }
+    figures = {"size": 28, "seeds": len(study["seeds"]), "published": BAND, "accuracy": accuracies}
+    record("accuracy", figures, "python benchmarks/accuracy.py", ("torch", "torchvision"))
+
+
+if __name__ == "__main__":
+    main()

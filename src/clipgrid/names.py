@@ -9,6 +9,8 @@ AUGMENTATIONS = {
     "crop": "crop",
     "flip+crop": "flip and crop",
     "resized-crop": "resized crop",
+    "inception-crop": "Inception crop",
+    "flip+inception-crop": "flip and Inception crop",
 }
 _KINDS = {
     "norm": "λ = {}",

@@ -26,7 +26,14 @@ SPLITS = ("train", "validation", "test")
 
 # How an image was read. 0: not yet; all but UNREADABLE are images of the data set.
 READ, UNREADABLE = 1, 2
-CONVERSIONS = {4: "grayscale", 8: "CMYK", 16: "16 bits", 32: "several frames", 64: "transparency"}
+GRAYSCALE, CMYK, DEEP, FRAMES, TRANSPARENCY = 4, 8, 16, 32, 64  # added to READ
+CONVERSIONS = {
+    GRAYSCALE: "grayscale",
+    CMYK: "CMYK",
+    DEEP: "16 bits",
+    FRAMES: "several frames",
+    TRANSPARENCY: "transparency",
+}
 
 
 @dataclass(frozen=True)
@@ -75,20 +82,20 @@ def decode(content: bytes, size: int) -> tuple[np.ndarray, int]:
     how = READ
     with Image.open(io.BytesIO(content)) as image:
         if getattr(image, "n_frames", 1) > 1:
-            how |= 32
+            how |= FRAMES
         if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-            how |= 64
+            how |= TRANSPARENCY
         picture: Image.Image = image
         if image.mode.startswith("I;16"):
-            how |= 16
+            how |= DEEP
             values = np.asarray(image).astype(np.float64) / 257
             picture = Image.fromarray(values.round().astype(np.uint8))
         elif image.mode in ("I", "F"):
             raise ValueError(f"values of mode {image.mode} have no known range")
         if picture.mode in ("1", "L", "LA"):
-            how |= 4
+            how |= GRAYSCALE
         if picture.mode == "CMYK":
-            how |= 8
+            how |= CMYK
         square = ImageOps.fit(picture.convert("RGB"), (size, size), Image.Resampling.BILINEAR)
     return np.asarray(square).transpose(2, 0, 1), how
 

@@ -535,8 +535,12 @@ def stated(evidence: Evidence, usual: dict[str, list[str]], rule: Stated) -> Fin
         high=interval.mean + interval.half_width,
         n=interval.n,
         verdict="not comparable",
-        reason=f"The document's {rule.figure}, of ImageNet, can't be compared with this one, of"
-        f" {evidence.about['name']}. ",
+        reason=f"The document's {rule.figure}, of ImageNet, can't be compared with this one"
+        + (
+            ": it comes without batch size, learning rate and seeds. "
+            if evidence.about["name"] == "imagenet"
+            else f", of {evidence.about['name']}. "
+        ),
     )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from clipgrid import claim_figures, figures, names, report, tables
+from clipgrid import claim_figures, figures, grid, names, report, tables
 from clipgrid.study import Experiment
 
 ALEXNET = Experiment(title="AlexNet", section="3.3.1", select=[{}])
@@ -94,6 +94,10 @@ def original_raw(cells):
 
 
 # ---- tables -----------------------------------------------------------------------------------
+
+
+def test_every_augmentation_has_a_name_for_people():
+    assert set(names.AUGMENTATIONS) == set(grid.AUGMENTATIONS)
 
 
 def test_a_table_has_a_row_an_arm_with_the_mean_over_its_seeds(cells):

@@ -719,6 +719,12 @@ def test_a_figure_of_other_images_stands_beside_the_measured_one(bench):
     assert "71%" in found.reason
     assert "digits" in found.reason
 
+    evidence = bench.study(by_seed([0] * 6))
+    evidence.about["name"] = "imagenet"
+    found = bench.verdict(evidence, figure)
+    assert found.verdict == "not comparable"
+    assert "it comes without batch size, learning rate and seeds" in found.reason
+
 
 # ---- A/A studies ---------------------------------------------------------------------------------
 

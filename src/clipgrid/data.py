@@ -5,6 +5,7 @@ the space before it begins, no memory to speak of, and goes on where it was brok
 maps the file and reads of it what it needs.
 """
 
+import errno
 import hashlib
 import json
 import mmap
@@ -130,15 +131,14 @@ def lay_out(path: Path, source: Source, about: dict) -> None:
     )
     if values > free:
         raise no_space
-    aside = path.with_suffix(f".{os.getpid()}.tmp")
+    aside = path.with_suffix(".tmp")
     with tempfile.NamedTemporaryFile(dir=path.parent) as sparse:
         images = torch.from_file(sparse.name, shared=True, size=values, dtype=torch.uint8)
         file = {
             "images": images.view(shape),
             "labels": source.labels,
-            "order": torch.empty(
-                n, dtype=torch.int64
-            ),  # of SPLITS, one after another, and the rest
+            # Indices: those of SPLITS, one after another, and what is left out.
+            "order": torch.empty(n, dtype=torch.int64),
             "sizes": torch.empty(len(SPLITS) + 1, dtype=torch.int64),
             "notes": torch.empty(n, dtype=torch.uint8),
             "digests": torch.empty(len(source.digests) or n, 32, dtype=torch.uint8),
@@ -151,9 +151,11 @@ def lay_out(path: Path, source: Source, about: dict) -> None:
     try:
         with aside.open("r+b") as whole:  # a disk that is full later would kill who writes to a map
             os.posix_fallocate(whole.fileno(), 0, aside.stat().st_size)
-    except OSError:
+    except OSError as error:
         aside.unlink()
-        raise no_space from None
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise no_space from None
+        raise
     aside.rename(path)
 
 

@@ -1,10 +1,11 @@
 """Whether unclipped nets learn Fashion-MNIST as well as others' do.
 
-    python benchmarks/accuracy.py            # 20 minutes on 2 cores; writes benchmarks/results/
+    python benchmarks/accuracy.py            # 40 minutes on 2 cores; writes benchmarks/results/
 
-The nets of studies/fashion-mnist.yaml without clipping, at the images' own size, 28 px: the plain
-trainer, held against the accuracies of 0.88 to 0.93 that the data set's README lists for small
-convolutional nets (github.com/zalandoresearch/fashion-mnist). Its images come from `--folder`.
+The nets of studies/fashion-mnist.yaml without clipping, wider, on the images' own size, 28 px, for
+seven epochs with a cosine schedule: the plain trainer, held against the accuracies of 0.88 to 0.93
+that the data set's README lists for small convolutional nets (github.com/zalandoresearch/
+fashion-mnist). Its images come from `--folder`.
 """
 
 import argparse
@@ -19,11 +20,15 @@ BAND = (0.88, 0.93)
 CHANGES = {
     "data": {"name": "fashion-mnist", "size": 28},
     "clips": ["inf"],
-    "iterations": [1000, 5000],
-    "ema": ["none", 0.999],
+    "models": {
+        **{name: {"width": 0.25} for name in ("alexnet", "vgg11", "vgg11_bn")},
+        "resnet18": {"width": 0.125},
+    },
+    "iterations": [10_000],
+    "ema": ["none"],
     "augmentations": ["flip"],
     "expand": "product",
-    "schedules": ["constant"],
+    "schedules": ["cosine"],
     "train_images": ["all"],
     "label_noise": [0],
     "usual": {},
@@ -38,7 +43,7 @@ def main() -> None:
     folder = str(Path(parser.parse_args().folder).resolve())
     study = yaml.safe_load((ROOT / "studies" / "fashion-mnist.yaml").read_text()) | CHANGES
     study["data"]["folder"] = folder
-    study["optimizers"] = {"momentum": study["optimizers"]["momentum"] | {"learning_rates": [0.03]}}
+    study["optimizers"] = {"momentum": study["optimizers"]["momentum"] | {"learning_rates": [0.02]}}
     with tempfile.TemporaryDirectory() as scratch:
         checkout = Path(scratch)
         copy_checkout(checkout)
@@ -46,16 +51,15 @@ def main() -> None:
         snakemake = ("snakemake", "results/cells.csv", "--cores", "2", "--configfile", "study.yaml")
         timed(*snakemake, cwd=checkout)
         cells = pd.read_csv(checkout / "results" / "cells.csv", keep_default_na=False)
-    arms = cells.groupby(["model", "iterations", "ema"]).test_accuracy
     accuracies = {
-        f"{model}, T={iterations}, ema {ema or 'none'}": {
+        model: {
             "mean": round(each.mean(), 4),
             "least": round(each.min(), 4),
             "most": round(each.max(), 4),
         }
-        for (model, iterations, ema), each in arms
+        for model, each in cells.groupby("model").test_accuracy
     }
-    figures = {"size": 28, "seeds": len(study["seeds"]), "published": BAND, "accuracy": accuracies}
+    figures = {"seeds": len(study["seeds"]), "published": BAND, "test_accuracy": accuracies}
     record("accuracy", figures, "python benchmarks/accuracy.py", ("torch", "torchvision"))
 
 

@@ -91,8 +91,8 @@ def variants(model: str, dataset: Dataset, device: str) -> dict[str, Callable[[]
 
 def bare_step(run: Run) -> Callable[[], object]:
     """Forward, backward and the optimizer on one batch that is ready."""
-    index = run.dataset.train[run.batches[0]].to(run.device)
-    images, labels = run.normalize(run.images[index]), run.labels[index]
+    index, images = next(run.batches_from(0))
+    images, labels = run.normalize(images), run.labels[index]
     run.model.train()
 
     def step() -> None:

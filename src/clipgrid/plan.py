@@ -64,7 +64,8 @@ def column(s: Study, runs: Runs, store: Path) -> dict[str, float | None]:
         "longest job, minutes": max(seconds) / 60,
         "memory of a job, GB": max(host for host, _ in memory) / 1e3,
         "memory of its GPU, GB": gpu / 1e3 if gpu else None,
-        f"{s.training.device.upper()} hours": total(runs, lambda t, r: cost.seconds(t, r, s.data))
+        f"{s.training.device.upper()} hours": s.training.gpus_per_run
+        * total(runs, lambda t, r: cost.seconds(t, r, s.data))
         / 3600,
         "hours as measured": measured_hours(s, runs),
         "disk, GB": total(runs, lambda t, r: cost.disk_bytes(t, r, s.data)) / 1e9,

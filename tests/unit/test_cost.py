@@ -74,6 +74,23 @@ def test_what_is_more_costs_more():
     )
 
 
+def test_gpus_that_share_a_run_divide_its_time_and_its_activations():
+    large, data = replace(RUN, model="resnet50", width=1.0, batch_size=128), Data(size=224)
+    two = replace(large, gpus_per_run=2, device="cuda")
+    one = replace(large, device="cuda")
+    seconds = [cost.seconds(run, [Readout(500)], data) for run in (one, two)]
+    assert 0.5 < seconds[1] / seconds[0] < 0.6
+    memory = [cost.memory_mb(run, [Readout(5)], data)[1] for run in (one, two)]
+    assert 0.5 < memory[1] / memory[0] < 0.6
+
+
+def test_a_set_that_is_read_from_its_file_is_not_held():
+    small, large = Data(name="digits", size=224), Data(name="imagenet", size=224)
+    gpu = [cost.memory_mb(replace(RUN, device="cuda"), [Readout(5)], d)[1] for d in (small, large)]
+    assert gpu[1] < gpu[0]
+    assert cost.dataset_bytes(large) > 10 * grid.RESIDENT_BYTES
+
+
 def test_a_gpu_holds_what_a_core_would():
     host, none = cost.memory_mb(replace(RUN, width=1.0), [Readout(5)], DIGITS)
     gpu_host, gpu = cost.memory_mb(replace(RUN, width=1.0, device="cuda"), [Readout(5)], DIGITS)

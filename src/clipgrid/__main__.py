@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import signal
 import sys
 from collections.abc import Callable
 from dataclasses import MISSING, Field, fields
@@ -99,6 +100,11 @@ def main(argv: list[str] | None = None) -> int:
         "An estimate; beside it what was measured, where the study has been run.",
     )
     command.add_argument("study", nargs="?", type=Path, default=Path("config.yaml"), help="file")
+    command.add_argument(
+        "--job-seconds",
+        type=float,
+        help="instead of the study's training.job_seconds, e.g. 900 for the profile slurm",
+    )
 
     add_command("costs", costs, "print what an image takes in each model, counted by torch")
 
@@ -113,6 +119,9 @@ def main(argv: list[str] | None = None) -> int:
     except (InputError, OSError) as error:
         print(f"clipgrid: error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("clipgrid: stopped; the same command goes on from here", file=sys.stderr)
+        return 128 + signal.SIGINT
     return 0
 
 
@@ -196,10 +205,10 @@ def start_page(study, template, claims):
     print(start_page(study, template, claims))
 
 
-def plan(study):
+def plan(study, job_seconds=None):
     from clipgrid.plan import plan
 
-    print(plan(study))
+    print(plan(study, job_seconds))
 
 
 def costs():

@@ -89,7 +89,7 @@ def prepare(
     """
     if size < SMALLEST_IMAGE:
         raise InputError(f"size: must be at least {SMALLEST_IMAGE}, not {size}")
-    source = open_source(name, folder, size)
+    source = open_source(name, folder.expanduser(), size)
     about: dict = {
         "name": name,
         "size": size,
@@ -107,7 +107,11 @@ def prepare(
             lay_out(unfinished, source, about)
         file = open_to_write(unfinished)
         fill(file, source, size, threads)
-        split(file, source, split_seed, folder)
+        try:
+            split(file, source, split_seed, folder)
+        except InputError:
+            unfinished.unlink()  # other images will have another name
+            raise
         describe(file)
         unfinished.rename(path)
     link(path, out)
@@ -216,8 +220,8 @@ def split(file: dict, source: Source, split_seed: int, folder: Path) -> None:
     def drawn(index: Tensor, size: float) -> list[Tensor]:
         if size * len(index) < len(counts) and size < 1:
             raise InputError(
-                f"{folder}: {len(index)} images of {len(counts)} classes are too few to draw a"
-                f" {size:.0%} of them that has each class"
+                f"{folder}: too few images of {len(counts)} classes: a fifth of"
+                f" {len(index)} can't have each; about 7 of each class are needed"
             )
         return train_test_split(
             index, test_size=size, stratify=labels[index], random_state=split_seed

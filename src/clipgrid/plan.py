@@ -17,16 +17,20 @@ Runs = dict[Trajectory, list[Readout]]
 AT_ONCE = (1, 2, 8, 64)  # jobs
 
 
-def plan(path: Path, store: Path = Path("store")) -> str:
-    """The plan of the study in a file, as text."""
+def plan(path: Path, job_seconds: float | None = None, store: Path = Path("store")) -> str:
+    """The plan of the study in a file, as text, with packs of `job_seconds` if given."""
     s = load(path)
+    if job_seconds is not None:
+        s = s.model_copy(
+            update={"training": s.training.model_copy(update={"job_seconds": job_seconds})}
+        )
     runs = grid.trajectories(grid.cells(s))
     processor = PROCESSORS[s.training.device]
     columns = {model: {t: r for t, r in runs.items() if t.model == model} for model in s.models}
     table = pd.DataFrame({name: column(s, some, store) for name, some in columns.items() if some})
     table["all"] = pd.Series(column(s, runs, store))
     table = table.dropna(how="all")
-    seconds = [job_seconds(s, runs, pack) for pack in packs(s, runs)]
+    seconds = [seconds_of_job(s, runs, pack) for pack in packs(s, runs)]
     ends = ", ".join(f"{n}: {makespan(seconds, n) / 3600:.3g} h" for n in AT_ONCE)
     return "\n".join(
         [
@@ -34,8 +38,11 @@ def plan(path: Path, store: Path = Path("store")) -> str:
             "",
             table.map(spelled).to_string(),
             "",
-            f"Data: {cost.images_of(s.data):,} images of {s.data.size} px,"
+            f"Data: {'a folder, as if it had ' if s.data.name == 'imagefolder' else ''}"
+            f"{cost.images_of(s.data):,} images of {s.data.size} px,"
             f" {cost.dataset_bytes(s.data) / 1e9:.3g} GB prepared.",
+            f"Runs are packed into jobs of up to {spelled(s.training.job_seconds)} s (training."
+            "job_seconds; the profile slurm has its own: plan --job-seconds).",
             f"Until the last job ends, by the number of jobs at once: {ends}.",
             f"Estimates for {s.training.device}: {processor.flops:.3g} floating-point operations"
             f" a second and {processor.layer_seconds:.3g} s a layer and step ({processor.source}).",
@@ -51,7 +58,7 @@ def column(s: Study, runs: Runs, store: Path) -> dict[str, float | None]:
     """The plan of some runs of a study."""
     cells = [grid.Cell(t, readout) for t, readouts in runs.items() for readout in readouts]
     asked, trained = grid.steps(cells)
-    seconds = [job_seconds(s, runs, pack) for pack in packs(s, runs)]
+    seconds = [seconds_of_job(s, runs, pack) for pack in packs(s, runs)]
     memory = [cost.memory_mb(t, readouts, s.data) for t, readouts in runs.items()]
     gpu = max(gpu for _, gpu in memory)
     rows: dict[str, float | None] = {
@@ -79,7 +86,7 @@ def packs(s: Study, runs: Runs) -> list[list[Trajectory]]:
     return grid.packs(runs, lambda t, r: cost.seconds(t, r, s.data), s.training.job_seconds)
 
 
-def job_seconds(s: Study, runs: Runs, pack: Iterable[Trajectory]) -> float:
+def seconds_of_job(s: Study, runs: Runs, pack: Iterable[Trajectory]) -> float:
     """Of the job that trains a pack."""
     return START_SECONDS + sum(cost.seconds(t, runs[t], s.data) for t in pack)
 

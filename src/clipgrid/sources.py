@@ -111,7 +111,7 @@ def open_source(name: str, folder: Path, size: int) -> Source:
         raise
     except (OSError, EOFError, zlib.error, RuntimeError, ValueError, AssertionError) as error:
         reason = str(error) or type(error).__name__
-        fetched = "" if name in NOT_DOWNLOADED else ", nor downloaded"
+        fetched = "" if name in NOT_DOWNLOADED else " (data.folder), nor downloaded"
         raise InputError(f"{name} can't be had from {folder}{fetched}: {reason}") from error
     if name != "imagefolder" and len(source.labels) != sum(DATASETS[name][1]):
         raise InputError(
@@ -157,9 +157,18 @@ def of_arrays(
 def of_files(folders: dict[str, Path], origin: str, licence: str) -> Source:
     """Of folders with a folder of image files for each class: by the split that they are, and
     those that are still to be split by ""."""
+    from PIL import UnidentifiedImageError
+
     from clipgrid.torchvision_on_cpu import torchvision
 
-    sets = {split: torchvision.datasets.ImageFolder(folder) for split, folder in folders.items()}
+    class Folder(torchvision.datasets.ImageFolder):
+        def find_classes(self, directory: str) -> tuple[list[str], dict[str, int]]:
+            classes = folders_in(Path(directory))
+            if not classes:
+                raise InputError(f"{directory}: no folders in it, where each class must have one")
+            return classes, {name: i for i, name in enumerate(classes)}
+
+    sets = {split: Folder(folder) for split, folder in folders.items()}
     first, *others = sets.values()
     for other in others:
         if unlike := set(first.classes) ^ set(other.classes):
@@ -169,6 +178,10 @@ def of_files(folders: dict[str, Path], origin: str, licence: str) -> Source:
             )
     samples = [(Path(path), label) for one in sets.values() for path, label in one.samples]
     root = Path(os.path.commonpath(list(folders.values())))
+    ignored = sum(path.is_file() for folder in folders.values() for path in folder.rglob("*"))
+    if ignored := ignored - len(samples):
+        suffixes = ", ".join(torchvision.datasets.folder.IMG_EXTENSIONS)
+        print(f"clipgrid: warning: {ignored} files are not among {suffixes}", file=sys.stderr)
     names = [str(path.relative_to(root)) for path, _ in samples]
     with ThreadPoolExecutor(16) as pool:  # a shared file system takes its time for each
         stats = pool.map(lambda sample: sample[0].stat(), samples)
@@ -185,6 +198,8 @@ def of_files(folders: dict[str, Path], origin: str, licence: str) -> Source:
                 images[i], how[i] = decode(content, size)
             except Exception as error:  # a corrupt image fails in many ways
                 how[i] = UNREADABLE
+                if isinstance(error, UnidentifiedImageError):  # whose text has no more than this
+                    error = ValueError("it is no image that Pillow knows")
                 print(f"clipgrid: warning: {file} is left out: {error}", file=sys.stderr)
         return images, how, digests
 
@@ -297,9 +312,15 @@ def imagenet(folder: Path, size: int) -> Source:
     the three published archives, which torchvision then unpacks there."""
     from clipgrid.torchvision_on_cpu import torchvision
 
-    for part in ("train", "val"):
-        if not (folder / part).is_dir():
-            torchvision.datasets.ImageNet(folder, part)
+    lacking = [part for part in ("train", "val") if not (folder / part).is_dir()]
+    if lacking and not (folder / "ILSVRC2012_devkit_t12.tar.gz").exists():
+        raise InputError(
+            f"{folder} (data.folder) has no {' and no '.join(lacking)}, with a folder for each"
+            " class, nor the archives to unpack: ILSVRC2012_devkit_t12.tar.gz,"
+            " ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar"
+        )
+    for part in lacking:
+        torchvision.datasets.ImageNet(folder, part)
     return of_files(
         {"": folder / "train", "test": folder / "val"},
         origin="Russakovsky et al. 2015, ImageNet Large Scale Visual Recognition Challenge 2012",
@@ -307,15 +328,29 @@ def imagenet(folder: Path, size: int) -> Source:
     )
 
 
+# Folders that are no classes, whatever else they may be.
+PARTS = {"train", "training", "val", "valid", "validation", "test", "testing"}
+
+
+def folders_in(folder: Path) -> list[str]:
+    """Their names, but for hidden ones."""
+    return sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+
+
 def imagefolder(folder: Path, size: int) -> Source:
     """A folder of one's own: with a folder for each class; or with `train`, and with `val` and
     `test` or without, that have one each."""
     if not folder.is_dir():
         raise InputError(f"{folder} is no folder; data.folder names that of the images")
-    names = {"": "train", "validation": "val", "test": "test"}
-    folders = {split: folder / name for split, name in names.items() if (folder / name).is_dir()}
+    here, parts = folders_in(folder), {"": "train", "validation": "val", "test": "test"}
+    unlike = set(here) - set(parts.values()) if "train" in here else set(here) & PARTS
+    if unlike:
+        raise InputError(
+            f"{folder}: folders are to be classes, or parts that have them: train, and val and test"
+            f" if you like; what is {', '.join(sorted(unlike)[:5])}?"
+        )
     return of_files(
-        folders if "" in folders else {"": folder},
+        {split: folder / name for split, name in parts.items() if name in here} or {"": folder},
         origin="a folder of images",
         licence="not known",
     )

@@ -517,6 +517,7 @@ def cross_faults(config: Any) -> list[tuple[str, str]]:
                 f"{canonical(parts * gpus)} doesn't divide the batch of {batch_size}",
             )
         )
+    faults += data_faults(config)
 
     optimizers = sound(dict[str, Any], config, "optimizers") or {}
     rates = [sound(list[Positive], o, "learning_rates") for o in optimizers.values()]
@@ -532,6 +533,24 @@ def cross_faults(config: Any) -> list[tuple[str, str]]:
         for i, selection in enumerate(sound(list[dict[str, Any]], experiment, "select") or []):
             faults += not_in_grid(grid, selection, f"experiments.{name}.select[{i}]")
     return faults + not_in_grid(grid, sound(dict[str, Any], config, "usual") or {}, "usual")
+
+
+def data_faults(config: Any) -> list[tuple[str, str]]:
+    """Faults of the images that can be told without them."""
+    data = sound(dict[str, Any], config, "data") or {}
+    name = sound(str, {"name": Data().name, **data}, "name")
+    faults = []
+    if name == "digits" and data.get("folder", Data().folder) != Data().folder:
+        right = "name the data set that is there too: {name: …, folder: …}"
+        faults.append(("data.folder", f"digits come with scikit-learn and have none; {right}"))
+    if name in grid.DATASETS and name != "imagefolder":
+        most = grid.DATASETS[name][1][0]
+        faults += [
+            ("train_images", f"{n} is more than the {most} training images of {name}")
+            for n in sound(list[TrainImages], config, "train_images") or []
+            if n and n > most
+        ]
+    return faults
 
 
 def not_in_grid(

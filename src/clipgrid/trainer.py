@@ -227,6 +227,12 @@ class History:
         return "\n".join(lines) + "\n"
 
 
+def collapsed_below(classes: int) -> float:
+    """Rule for a run that is finite but dead: the accuracy on its training images that it doesn't
+    reach is twice chance, or with fewer than ten classes a ninth of the way from chance to 1."""
+    return min(2 / classes, (classes + 8) / (9 * classes))
+
+
 class Run:
     """A trajectory under way: the weights after `step` steps and all that led to them."""
 
@@ -445,8 +451,7 @@ class Run:
             accuracy = self.evaluate(some, decay, name)[1] if sound else None
             result[f"{name}_accuracy"] = accuracy
         if sound:
-            # Rule for a run that is finite but dead: not even twice chance on its training images.
-            if result["train_accuracy"] < 2 / len(self.dataset.about["classes"]):
+            if result["train_accuracy"] < collapsed_below(len(self.dataset.about["classes"])):
                 result["status"] = "collapsed"
             weights = self.weights if decay is None else self.averages[decay]
             result["weights_sha256"] = sha256_of(weights)

@@ -132,6 +132,15 @@ def test_the_plan_of_the_grid_on_imagenet_counts_its_cells_and_asks_for_gpus(cap
     assert "as measured" not in text
 
 
+def test_a_plan_for_longer_jobs_has_fewer(capsys):
+    study = str(ROOT / "studies" / "imagenet.yaml")
+    jobs = []
+    for more in ([], ["--job-seconds", "7200"]):
+        assert main(["plan", study, *more]) == 0
+        jobs.append(int(rows(capsys.readouterr().out)["jobs"][-1]))
+    assert jobs[0] > jobs[1]
+
+
 def test_the_plan_of_a_file_that_is_none_is_one_error(tmp_path, capsys):
     assert main(["plan", str(tmp_path / "absent.yaml")]) == 1
     assert "absent.yaml can't be read" in capsys.readouterr().err

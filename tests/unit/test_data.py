@@ -259,7 +259,7 @@ def test_no_network_is_one_error(name, tmp_path, monkeypatch):
 
 
 def test_imagenet_without_its_archives_says_which_it_wants(tmp_path):
-    with pytest.raises(InputError, match=r"imagenet can't be had from .*ILSVRC2012_devkit"):
+    with pytest.raises(InputError, match=r"has no train and no val, with .* ILSVRC2012_devkit_t12"):
         prepare("imagenet", 32, 0, tmp_path)
 
 
@@ -417,7 +417,10 @@ def test_values_without_a_known_range_are_left_out(pets, tmp_path):
 
 BAD_FOLDERS = {
     "absent": (lambda folder: None, r"pets is no folder; data\.folder names"),
-    "no classes": (lambda folder: folder.mkdir(), r"Couldn't find any class folder in .*pets"),
+    "no classes": (
+        lambda folder: folder.mkdir(),
+        r"pets: no folders in it, where each class must have one",
+    ),
     "an empty class": (
         lambda folder: (write_images(folder, {"cat": 5, "dog": 5}), (folder / "eel").mkdir()),
         r"no valid file for the classes eel",
@@ -426,6 +429,22 @@ BAD_FOLDERS = {
     "a class of one image": (
         lambda folder: write_images(folder, {"cat": 5, "dog": 1}),
         r"pets: at least 3 images of each class .* fewer of dog",
+    ),
+    "train and validation": (
+        lambda folder: [
+            write_images(folder / part, {"cat": 5, "dog": 5}) for part in ("train", "validation")
+        ],
+        r"pets: folders are to be classes, or parts .* what is validation\?",
+    ),
+    "training and testing": (
+        lambda folder: [
+            write_images(folder / part, {"cat": 5, "dog": 5}) for part in ("training", "testing")
+        ],
+        r"pets: folders are to be classes, or parts .* what is testing, training\?",
+    ),
+    "a class called train": (
+        lambda folder: write_images(folder, {"bus": 5, "car": 5, "train": 5}),
+        r"pets: folders are to be classes, or parts .* what is bus, car\?",
     ),
     "another class for test": (
         lambda folder: [
@@ -453,15 +472,17 @@ def test_a_folder_that_is_no_data_set_is_one_error(make, message, tmp_path, caps
 
 def test_fewer_images_than_can_be_split_by_class_are_one_error(tmp_path):
     folder = write_images(tmp_path / "pets", {f"pet{k}": 4 for k in range(10)})
-    with pytest.raises(InputError, match="40 images of 10 classes are too few to draw a 20%"):
+    with pytest.raises(InputError, match="too few images of 10 classes: a fifth of 40 can't"):
         prepare("imagefolder", 8, 0, folder, tmp_path)
 
 
 def test_a_class_whose_images_are_corrupt_is_one_error(pets, tmp_path):
     for i in range(8):
         (pets / "dog" / f"{i}.jpg").write_bytes(b"")
+    store = tmp_path / "store" / "data"
     with pytest.raises(InputError, match=r"at least 3 images of each class .* fewer of dog"):
         prepare("imagefolder", 16, 0, pets, tmp_path)
+    assert list(store.iterdir()) == []
 
 
 def test_an_image_that_changes_makes_another_set(pets, tmp_path):
@@ -471,6 +492,30 @@ def test_an_image_that_changes_makes_another_set(pets, tmp_path):
     assert not torch.equal(after.images[0], before.images[0])
     assert after.checksum != before.checksum
     assert after.about["sources"]["sha256"] != before.about["sources"]["sha256"]
+
+
+def test_hidden_folders_are_no_classes_and_other_files_are_counted(pets, tmp_path, capfd):
+    (pets / ".ipynb_checkpoints").mkdir()
+    (pets / "cat" / "notes.txt").write_text("asleep")
+    (pets / "dog" / "dog.gif").write_bytes(b"")
+    assert prepare("imagefolder", 16, 0, pets, tmp_path).about["classes"] == ["cat", "dog"]
+    assert "warning: 2 files are not among .jpg, .jpeg, .png" in capfd.readouterr().err
+
+
+def test_what_is_no_image_is_said_in_words(pets, tmp_path, capfd):
+    (pets / "cat" / "0.jpg").write_bytes(b"text")
+    prepare("imagefolder", 16, 0, pets, tmp_path)
+    assert capfd.readouterr().err.endswith("0.jpg is left out: it is no image that Pillow knows\n")
+
+
+def test_ctrl_c_is_one_line(tmp_path, monkeypatch, capsys):
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(data, "fill", stopped)
+    paths = ["--out", str(tmp_path / "data.pt"), "--store", str(tmp_path / "store")]
+    assert main(["prepare", "--name", "digits", "--size", "8", *paths]) == 130
+    assert capsys.readouterr().err == "clipgrid: stopped; the same command goes on from here\n"
 
 
 def test_a_channel_of_one_value_can_be_trained_on(pets, tmp_path):

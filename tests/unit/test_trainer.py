@@ -18,7 +18,15 @@ from clipgrid import InputError, loading, models
 from clipgrid.__main__ import main
 from clipgrid.data import Dataset
 from clipgrid.grid import Readout, Trajectory, digest
-from clipgrid.trainer import Batches, Checkpoints, Run, derive, generator, train
+from clipgrid.trainer import (
+    Batches,
+    Checkpoints,
+    Run,
+    collapsed_below,
+    derive,
+    generator,
+    train,
+)
 
 MOMENTUM = Trajectory(
     model="alexnet",
@@ -220,6 +228,12 @@ def test_batches_are_read_before_they_are_asked_for(digits, monkeypatch):
     assert (index.tolist(), asked) == ([0], list(range(1 + loading.AHEAD)))
     assert torch.equal(some, images.images[[0]])
     assert [index.item() for index, _ in stream] == list(range(1, 10))
+
+
+def test_what_has_collapsed_is_hardly_above_chance():
+    assert [collapsed_below(k) for k in (10, 100)] == [0.2, 0.02]
+    assert collapsed_below(2) == pytest.approx(0.5 + 0.5 / 9)
+    assert all(1 / k < collapsed_below(k) < 0.6 for k in range(2, 1001))
 
 
 def test_a_cosine_schedule_is_torchs(digits):

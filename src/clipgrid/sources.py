@@ -110,7 +110,7 @@ def open_source(name: str, folder: Path, size: int) -> Source:
     except InputError:
         raise
     except (OSError, EOFError, zlib.error, RuntimeError, ValueError, AssertionError) as error:
-        reason = str(error) or type(error).__name__
+        reason = " ".join(str(error).split()) or type(error).__name__
         fetched = "" if name in NOT_DOWNLOADED else " (data.folder), nor downloaded"
         raise InputError(f"{name} can't be had from {folder}{fetched}: {reason}") from error
     if name != "imagefolder" and len(source.labels) != sum(DATASETS[name][1]):

@@ -195,6 +195,16 @@ def test_a_damaged_file_of_mnist_is_one_error(damage, idx_files, tmp_path):
         prepare("mnist", 8, 0, idx_files[0], tmp_path)
 
 
+def test_a_missing_file_of_mnist_is_one_error(idx_files, tmp_path, monkeypatch):
+    def refused(*_, **__):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr("urllib.request.urlopen", refused)
+    (idx_files[0] / "t10k-labels-idx1-ubyte.gz").unlink()
+    with pytest.raises(InputError, match=r"mnist can't be had from .*t10k-labels-idx1-ubyte.gz"):
+        prepare("mnist", 8, 0, idx_files[0], tmp_path)
+
+
 def test_labels_out_of_range_are_one_error(idx_files, tmp_path):
     write_idx(idx_files[0] / "t10k-labels-idx1-ubyte.gz", np.full(20, 77, np.uint8))
     with pytest.raises(InputError, match=r"labels from 0 to 77, where 10 classes have 0 to 9"):
@@ -254,8 +264,9 @@ def test_no_network_is_one_error(name, tmp_path, monkeypatch):
         raise OSError("no route to host")
 
     monkeypatch.setattr("urllib.request.urlopen", refused)
-    with pytest.raises(InputError, match=f"{name} can't be had from .*, nor downloaded"):
+    with pytest.raises(InputError, match=f"{name} can't be had from .*, nor downloaded") as error:
         prepare(name, 32, 0, tmp_path)
+    assert "\n" not in str(error.value)
 
 
 def test_imagenet_without_its_archives_says_which_it_wants(tmp_path):

@@ -12,6 +12,7 @@ import re
 import struct
 import subprocess
 import sys
+import urllib.error
 from pathlib import Path
 
 import numpy as np
@@ -197,7 +198,7 @@ def test_a_damaged_file_of_mnist_is_one_error(damage, idx_files, tmp_path):
 
 def test_a_missing_file_of_mnist_is_one_error(idx_files, tmp_path, monkeypatch):
     def refused(*_, **__):
-        raise OSError("no route to host")
+        raise urllib.error.URLError("no route to host")
 
     monkeypatch.setattr("urllib.request.urlopen", refused)
     (idx_files[0] / "t10k-labels-idx1-ubyte.gz").unlink()
@@ -261,7 +262,7 @@ def test_a_file_of_cifar_with_a_wrong_checksum_is_one_error(cifar_files, tmp_pat
 @pytest.mark.parametrize("name", ["mnist", "fashion-mnist", "cifar10", "cifar100", "imagenette"])
 def test_no_network_is_one_error(name, tmp_path, monkeypatch):
     def refused(*_, **__):
-        raise OSError("no route to host")
+        raise urllib.error.URLError("no route to host")
 
     monkeypatch.setattr("urllib.request.urlopen", refused)
     with pytest.raises(InputError, match=f"{name} can't be had from .*, nor downloaded") as error:

@@ -246,10 +246,13 @@ def mnist(kind: str, origin: str, licence: str, folder: Path, size: int) -> Sour
 
     source = getattr(torchvision.datasets, kind)
     with tempfile.TemporaryDirectory() as scratch:
-        if (folder / "train-images-idx3-ubyte.gz").exists():
+        published = [folder / name for name, _ in source.resources]
+        if any(file.exists() for file in published):
+            if missing := [file.name for file in published if not file.exists()]:
+                raise InputError(f"{folder} has no {', '.join(missing)}")
             raw = Path(scratch) / kind / "raw"
             raw.mkdir(parents=True)
-            for file in folder.glob("*-ubyte.gz"):
+            for file in published:
                 try:
                     (raw / file.stem).write_bytes(gzip.decompress(file.read_bytes()))
                 except (EOFError, zlib.error, gzip.BadGzipFile) as error:

@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
+expect.set_options(timeout=30_000)  # ms; studies of other tests run beside the browser
 
 
 @pytest.fixture(scope="session")

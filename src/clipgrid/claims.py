@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, WithJsonSchema
 
-from clipgrid.grid import CLIPS, TRANSFORMATIONS
+from clipgrid.grid import CLIPS, FAMILIES, MODELS, TRANSFORMATIONS
 from clipgrid.study import (
     Axis,
     Selection,
@@ -83,9 +83,14 @@ ClipWord = Annotated[
 ]
 
 
+ModelWord = Literal[*FAMILIES, *MODELS]  # type: ignore[valid-type]
+
+
 class Cells(Selection):
     """Cells, by their values on the axes."""
 
+    models: Axis[ModelWord] | None = None
+    """Families, with whatever models of theirs the study has there, or models."""
     clips: Axis[ClipWord] | None = None  # type: ignore[assignment]
     """Clips, or kinds of clipping with whatever threshold the study has."""
 

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from clipgrid import clipping, models
 from clipgrid.data import Dataset
-from clipgrid.grid import Trajectory
+from clipgrid.grid import Trajectory, family
+from clipgrid.names import model_name
 from clipgrid.trainer import Run
 
 if TYPE_CHECKING:
@@ -521,7 +522,7 @@ def underfitting_by_overfitting(evidence: "Evidence") -> Answer:
     """Do the runs in question fit their training images badly, or too well?"""
     here = evidence.cells
     runs = here[
-        (here.model == "vgg11")
+        (here.model.map(family) == "vgg")
         & (here.iterations == 1000)
         & (here.optimizer == "momentum")
         & (here.learning_rate == 0.03)
@@ -535,14 +536,14 @@ def underfitting_by_overfitting(evidence: "Evidence") -> Answer:
     ]
     runs = runs[runs.train_accuracy.notna()]
     if runs.empty:
-        lack = "This study has no cell with a VGG-11 that reached T = 1000 at λ = 1."
+        lack = "This study has no cell with a VGG that reached T = 1000 at λ = 1."
         return Answer("inconclusive", lack)
     train, gap = 100 * runs.train_accuracy.mean(), 100 * runs.accuracy_gap.mean()
     return Answer(
         "ill-posed",
-        "A net can't fit its training images badly because it fits them too well. Here VGG-11 at"
-        f" T = 1000 and λ = 1 has {train:.1f}% training accuracy and a gap of {gap:.1f} points to"
-        " the test images.",
+        "A net can't fit its training images badly because it fits them too well. Here"
+        f" {' and '.join(map(model_name, runs.model.unique()))} at T = 1000 and λ = 1 has"
+        f" {train:.1f}% training accuracy and a gap of {gap:.1f} points to the test images.",
         train,
         "train_accuracy",
         "%",

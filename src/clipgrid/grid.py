@@ -23,6 +23,14 @@ MODELS = (
     *(f"vgg{depth}{bn}" for bn in ("", "_bn") for depth in (11, 13, 16, 19)),
     *(f"resnet{depth}" for depth in (18, 34, 50, 101, 152)),
 )
+
+
+def family(model: str) -> str:
+    """A model's name without its depth: `resnet50` → `resnet`."""
+    return re.sub(r"\d+", "", model)
+
+
+FAMILIES = tuple(dict.fromkeys(map(family, MODELS)))
 OPTIMIZERS = ("momentum", "rmsprop")
 AUGMENTATIONS = (
     "none",

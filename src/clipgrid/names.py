@@ -1,6 +1,6 @@
 """How models, optimizers, clips and augmentations are spelled in tables and figures."""
 
-from clipgrid.grid import Clip, canonical
+from clipgrid.grid import Clip, canonical, family
 
 OPTIMIZERS = {"momentum": "momentum", "rmsprop": "RMSProp"}
 AUGMENTATIONS = {
@@ -22,13 +22,14 @@ _KINDS = {
     "autoclip": "AutoClip, p = {}",
     "zclip": "ZClip, z = {}",
 }
-_FAMILIES = {"alexnet": "AlexNet", "vgg": "VGG-", "resnet": "ResNet-"}
+_FAMILIES = {"alexnet": "AlexNet", "vgg": "VGG", "resnet": "ResNet"}
 
 
 def model_name(model: str) -> str:
-    """`vgg11_bn` → `VGG-11 (BN)`."""
-    family = next(family for family in _FAMILIES if model.startswith(family))
-    return _FAMILIES[family] + model.removeprefix(family).replace("_bn", " (BN)")
+    """`vgg11_bn` → `VGG-11 (BN)`, and of families `vgg_bn` → `VGG (BN)`."""
+    name = model.removesuffix("_bn")
+    depth = name.removeprefix(family(name))
+    return _FAMILIES[family(name)] + (f"-{depth}" if depth else "") + " (BN)" * (name != model)
 
 
 def clip_name(clip: Clip) -> str:

@@ -27,7 +27,7 @@ from clipgrid.claims import (
     Sooner,
     Stated,
 )
-from clipgrid.grid import AXES, Clip
+from clipgrid.grid import AXES, Clip, family
 from clipgrid.names import value_name
 from clipgrid.study import Study, spelled
 
@@ -99,7 +99,10 @@ class Evidence:
         self.words = pd.DataFrame(
             {axis: [word(axis, v) for v in column] for axis, column in values.items()}
         )
-        self.clip_kinds = pd.Series([clip.kind for clip in clips])
+        self.kinds = {  # a value on these axes is also found by its kind
+            "models": self.cells.model.map(family),
+            "clips": pd.Series([clip.kind for clip in clips]),
+        }
         self.rows = list(self.cells.itertuples())
 
     @cached_property
@@ -114,8 +117,20 @@ class Evidence:
         found = pd.Series(True, self.words.index)
         for axis, values in selection.items():
             here = self.words[axis].isin(values)
-            found &= here | self.clip_kinds.isin(values) if axis == "clips" else here
+            found &= here | self.kinds[axis].isin(values) if axis in self.kinds else here
         return found
+
+    def resolved(self, selection: dict[str, list[str]]) -> dict[str, list[str]]:
+        """`selection` with each family of models as those of its models that have such cells."""
+        if "models" not in selection:
+            return selection
+        there = self.words.models[self.find(selection)].unique()
+        models = [
+            model
+            for value in selection["models"]
+            for model in [m for m in there if value in (m, family(m))] or [value]
+        ]
+        return {**selection, "models": list(dict.fromkeys(models))}
 
     def rows_of(self, selection: dict[str, list[str]]) -> list[Any]:
         """The cells found. Missing where there is none."""
@@ -130,9 +145,10 @@ class Evidence:
         if not found.any():
             raise lacking({axis: [value] for axis, value in selection.items()})
         rows = {self.words.seeds[i]: self.rows[i] for i in np.flatnonzero(found)}
-        if len(rows) < found.sum():  # a kind of clipping of which the study has several thresholds
-            clips = ", ".join(dict.fromkeys(self.words.clips[found]))
-            raise Missing(f"{selection['clips']} is more than one clip here: {clips}. ")
+        if len(rows) < found.sum():  # several clips of one kind, or models of one family
+            axis = next(axis for axis in self.kinds if self.words[axis][found].nunique() > 1)
+            several = ", ".join(self.words[axis][found].unique())
+            raise Missing(f"{selection[axis]} is more than one {axis[:-1]} here: {several}. ")
         return rows
 
     # ---- measures of a cell; a diverged run counts as one that guesses -------------------------
@@ -255,6 +271,8 @@ def strata(
     arms, baseline = words(rule.arm.axes), words(rule.baseline.axes)
     fixed = {**usual, **own}
     fixed = {axis: values for axis, values in fixed.items() if axis not in {*arms, *free}}
+    fixed, all_arms = evidence.resolved(fixed), evidence.resolved({**fixed, **arms})
+    arms = {axis: all_arms[axis] for axis in arms}
     open_axes = set(AXES) - {*fixed, *arms, *free, "seeds"}
     found = evidence.words[evidence.find(fixed)]
     # As tuples: a table of no columns has a row for each cell all the same.

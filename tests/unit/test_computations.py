@@ -229,7 +229,7 @@ def test_steps_clipped_are_those_of_whole_runs(evidence):
     ("name", "named"),
     [
         ("one_iteration_suffices", "λ = 1"),
-        ("underfitting_by_overfitting", "VGG-11 that reached T = 1000"),
+        ("underfitting_by_overfitting", "VGG that reached T = 1000"),
     ],
 )
 @pytest.mark.parametrize("changes", [None, {"threshold": 10.0}, {"clip": "value"}])

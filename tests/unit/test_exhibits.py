@@ -295,7 +295,13 @@ def test_durations_are_in_the_unit_that_fits(seconds, words):
 
 @pytest.mark.parametrize(
     ("model", "name"),
-    [("alexnet", "AlexNet"), ("vgg11_bn", "VGG-11 (BN)"), ("resnet18", "ResNet-18")],
+    [
+        ("alexnet", "AlexNet"),
+        ("vgg11_bn", "VGG-11 (BN)"),
+        ("resnet18", "ResNet-18"),
+        ("vgg", "VGG"),
+        ("vgg_bn", "VGG (BN)"),
+    ],
 )
 def test_models_are_named_as_in_papers(model, name):
     assert names.model_name(model) == name

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from clipgrid import claims, grid, statistics, study, verdicts
 from clipgrid.verdicts import Evidence, evidence_for
 
+ROOT = Path(__file__).parents[2]
 GOLDEN = Path(__file__).parent / "golden" / "claims.csv"
 EVERY = 5  # steps between two looks
 T = 20
@@ -468,6 +469,87 @@ def test_what_the_study_has_no_cells_for_is_inconclusive_and_they_are_named(benc
     assert found.reason.startswith("This study has no cell with ")
     assert named in found.reason
     assert pd.isna([found.effect, found.low, found.high, found.p, found.p_against]).all()
+
+
+STUDIES = [
+    "config.yaml",
+    *(f"studies/{name}.yaml" for name in ("fashion-mnist", "cifar10", "imagenette", "imagenet")),
+]
+
+
+@pytest.mark.parametrize("path", STUDIES)
+def test_the_studies_have_the_cells_that_each_claim_needs(path, tmp_path):
+    s = study.load(ROOT / path)
+    (tmp_path / "data.json").write_text(json.dumps({"name": "digits", "classes": ["0", "1"]}))
+    table = pd.DataFrame([row(cell) for cell in grid.cells(s)])
+    table.to_csv(tmp_path / "cells.csv", index=False)
+    evidence = Evidence(s, tmp_path)
+    shipped = claims.load(ROOT / s.claims)
+    usual = verdicts.words(shipped.usual.axes)
+    for key, claim in shipped.claims.items():
+        for asked in claim.rules:
+            if isinstance(asked, claims.Contrast):
+                for gain in ("start", "end"):
+                    assert verdicts.pairs(evidence, usual, asked, gain), key
+            elif not isinstance(asked, claims.Computation):
+                assert evidence.rows_of({**usual, **verdicts.words(asked.cells.axes)}), key
+
+
+# ---- families of models --------------------------------------------------------------------------
+
+NETS = {"alexnet": {"width": 0.125}, "vgg11": {"width": 0.125}, "vgg13": {"width": 0.125}}
+
+
+def test_a_family_stands_for_those_of_its_models_that_the_study_has(bench):
+    def measured(cell):
+        better = {"alexnet": 1, "vgg11": 2, "vgg13": 4, "vgg11_bn": 50}[cell.trajectory.model]
+        return {"test_accuracy": 0.5 + (better * clipped_at_1(cell) + cell.trajectory.seed) / 100}
+
+    evidence = bench.study(measured, models={**NETS, "vgg11_bn": {"width": 0.125}})
+    for models, named in (
+        (["alexnet", "vgg"], ["alexnet", "vgg11", "vgg13"]),
+        (["vgg"], ["vgg13", "vgg11"]),
+        (["vgg_bn"], ["vgg11_bn"]),
+    ):
+        table = bench.judge(
+            evidence, Q1=rule(cells={"models": models}), Q2=rule(cells={"models": named})
+        )
+        assert table.effect["Q1"] == pytest.approx(table.effect["Q2"])
+    assert "(VGG-13)" in bench.verdict(evidence, rule(cells={"models": ["vgg"]})).reason
+    lacking = bench.verdict(evidence, rule(cells={"models": ["alexnet", "resnet"]}))
+    assert "no cell with ResNet, " in lacking.reason
+
+
+def test_arms_may_be_families(bench):
+    def measured(cell):
+        better = {"alexnet": 9, "vgg11": 2, "vgg13": 4}[cell.trajectory.model]
+        return {"test_accuracy": (50 + better + WIDE[cell.trajectory.seed]) / 100}
+
+    evidence = bench.study(measured, models=NETS)
+    against = {"cells": {"clips": [1]}, "arm": {"models": ["vgg"]}}
+    found = bench.verdict(evidence, rule(baseline={"models": ["alexnet"]}, **against))
+    assert found.effect == pytest.approx(-6)
+    assert "VGG against AlexNet" in found.reason
+    assert "VGG-11" in found.reason
+
+
+@pytest.mark.parametrize(
+    ("keys", "several"),
+    [
+        (
+            {"arm": {"models": ["alexnet"]}, "baseline": {"models": ["vgg"]}},
+            "vgg is more than one model here: vgg11, vgg13.",
+        ),
+        (
+            {"arm": {"clips": ["value"]}, "cells": {"models": ["alexnet"]}},
+            "value is more than one clip here: value0.1, value0.2.",
+        ),
+    ],
+)
+def test_what_is_to_be_one_and_is_several_can_not_be_judged(bench, keys, several):
+    evidence = bench.study(models=NETS, clips=[1, "inf", "value0.1", "value0.2"])
+    found = bench.verdict(evidence, rule(**keys))
+    assert (found.verdict, found.reason) == ("inconclusive", several)
 
 
 # ---- measures and arms ---------------------------------------------------------------------------

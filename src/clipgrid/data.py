@@ -106,13 +106,14 @@ def prepare(
         if not unfinished.exists():
             lay_out(unfinished, source, about)
         file = open_to_write(unfinished)
-        fill(file, source, size, threads)
+        fill(file, unfinished, source, size, threads)
         try:
             split(file, source, split_seed, folder)
         except InputError:
             unfinished.unlink()  # other images will have another name
             raise
         describe(file)
+        flush(unfinished)
         unfinished.rename(path)
     link(path, out)
     about = Dataset.load(path).about
@@ -169,8 +170,14 @@ def open_to_write(path: Path) -> dict:
         return torch.load(path, weights_only=True, mmap=True)
 
 
-def fill(file: dict, source: Source, size: int, threads: int) -> None:
-    """Read the images that haven't been yet."""
+def flush(path: Path) -> None:
+    """To the disk, so that what is called done outlives a power failure."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def fill(file: dict, path: Path, source: Source, size: int, threads: int) -> None:
+    """Read the images that haven't been yet into the `file` at `path`."""
     from tqdm import tqdm
 
     images, notes, digests = (file[key].numpy() for key in ("images", "notes", "digests"))
@@ -184,6 +191,7 @@ def fill(file: dict, source: Source, size: int, threads: int) -> None:
         images[chunk], how, sha256 = source.read(chunk, size)
         if not source.digests:
             digests[chunk] = sha256
+        flush(path)
         notes[chunk] = how  # last: what has a note is done
         return chunk.stop - chunk.start
 

@@ -584,6 +584,25 @@ data.prepare("imagefolder", 16, 0, Path({str(pets)!r}), Path("data.pt"), Path("s
     assert [p.suffix for p in (tmp_path / "killed" / "store" / "data").iterdir()] == [".pt"]
 
 
+def test_an_image_is_on_the_disk_before_it_is_noted_as_read(pets, tmp_path, monkeypatch):
+    """Else a power failure would leave black images that count as read."""
+    monkeypatch.setattr(data, "CHUNK", 2)
+    fsync, flushed, described = os.fsync, set(), []
+
+    def watched(descriptor):
+        (part,) = (tmp_path / "store" / "data").glob("*.part")
+        file = data.open_to_write(part)
+        assert set(torch.nonzero(file["notes"])[:, 0].tolist()) <= flushed
+        flushed.update(torch.nonzero(file["images"].flatten(1).any(1))[:, 0].tolist())
+        described.append(bool(file["checksums"].any()))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", watched)
+    dataset = prepare("imagefolder", 16, 0, pets, tmp_path)
+    assert flushed == set(range(len(dataset.labels)))
+    assert described[-2:] == [False, True]
+
+
 def test_a_folder_that_can_no_longer_be_read_keeps_what_was(pets, tmp_path, monkeypatch):
     """An error of the file system is not a corrupt image."""
     read_bytes = Path.read_bytes

@@ -399,7 +399,7 @@ def paired(evidence: Evidence, usual: dict[str, list[str]], rule: Paired, alpha:
         else statistics.probability_superior(arms.mean(0), baselines.mean(0)),
         seeds_needed=seeds_needed(rule.claim, margin, differences, alpha),
         counterexample=counterexample,
-        reason=f"{comparison(rule)}: {described(rule.measure, estimate, unit)}. "
+        reason=f"{comparison(rule, found)}: {described(rule.measure, estimate, unit)}. "
         + spread(found, table, unit)
         + (f"{unmatched} seeds have no training loss in common. " if unmatched else "")
         + failures([stratum for _, part in parts for stratum in part]),
@@ -488,7 +488,7 @@ def sooner(evidence: Evidence, usual: dict[str, list[str]], rule: Sooner) -> Fin
         support=one_sided[0],
         against=one_sided[1],
         n=test.n,
-        reason=f"{comparison(rule)}: {rule.claim} at {target:g}% of the validation images in"
+        reason=f"{comparison(rule, found)}: {rule.claim} at {target:g}% of the validation images in"
         f" {(wins > 0).sum()} of {len(steps)} pairs of runs, the other way round in"
         f" {(wins < 0).sum()}; never there: {missed[0]} and {missed[1]}. ",
     )
@@ -513,7 +513,7 @@ def rates(evidence: Evidence, usual: dict[str, list[str]], rule: Rates) -> Findi
         support=test.p if agrees > 0 else 1.0,
         against=test.p if agrees < 0 else 1.0,
         n=test.n,
-        reason=f"{comparison(rule)}: {k1} of {n1} runs {rule.event}, against {k2} of {n2}. ",
+        reason=f"{comparison(rule, found)}: {k1} of {n1} runs {rule.event}, against {k2} of {n2}. ",
     )
 
 
@@ -696,9 +696,16 @@ def signed(x: float, unit: str) -> str:
 DIGITS = {"points": 1, "%": 1, "nats": 3, "steps": 0}
 
 
-def comparison(rule: Contrast) -> str:
-    """`λ = 1 against no clipping`."""
-    arm, baseline = (names(words(side.axes), False) for side in (rule.arm, rule.baseline))
+def comparison(rule: Contrast, found: list[Stratum]) -> str:
+    """`λ = 1 against no clipping`; of families, the models that were compared."""
+
+    def of(side: str) -> str:
+        selection = words(getattr(rule, side).axes)
+        if "models" in selection:
+            selection["models"] = list(dict.fromkeys(row.model for row in cells_of(found, side)))
+        return names(selection, unsaid=False)
+
+    arm, baseline = of("arm"), of("baseline")
     where = (
         ", at the best learning rate of each"
         if getattr(rule, "learning_rate", "") == "tuned"

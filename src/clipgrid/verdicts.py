@@ -269,10 +269,10 @@ def strata(
     """
     own = words(rule.cells.axes)
     arms, baseline = words(rule.arm.axes), words(rule.baseline.axes)
-    fixed = {**usual, **own}
-    fixed = {axis: values for axis, values in fixed.items() if axis not in {*arms, *free}}
-    fixed, all_arms = evidence.resolved(fixed), evidence.resolved({**fixed, **arms})
-    arms = {axis: all_arms[axis] for axis in arms}
+    fixed = evidence.resolved(
+        {axis: v for axis, v in {**usual, **own}.items() if axis not in {*arms, *free}}
+    )
+    arms = {axis: evidence.resolved({**fixed, **arms})[axis] for axis in arms}
     open_axes = set(AXES) - {*fixed, *arms, *free, "seeds"}
     found = evidence.words[evidence.find(fixed)]
     # As tuples: a table of no columns has a row for each cell all the same.

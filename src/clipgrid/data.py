@@ -155,7 +155,8 @@ def lay_out(path: Path, source: Source, about: dict) -> None:
             torch.save(file, aside)
     try:
         with aside.open("r+b") as whole:  # a disk that is full later would kill who writes to a map
-            os.posix_fallocate(whole.fileno(), 0, aside.stat().st_size)
+            if hasattr(os, "posix_fallocate"):  # macOS has none
+                os.posix_fallocate(whole.fileno(), 0, aside.stat().st_size)
     except OSError as error:
         aside.unlink()
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):

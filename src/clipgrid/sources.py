@@ -178,8 +178,8 @@ def of_files(folders: dict[str, Path], origin: str, licence: str) -> Source:
             )
     samples = [(Path(path), label) for one in sets.values() for path, label in one.samples]
     root = Path(os.path.commonpath(list(folders.values())))
-    ignored = sum(path.is_file() for folder in folders.values() for path in folder.rglob("*"))
-    if ignored := ignored - len(samples):
+    walks = (os.walk(folder, followlinks=True) for folder in folders.values())  # as torchvision
+    if ignored := sum(len(files) for walk in walks for _, _, files in walk) - len(samples):
         suffixes = ", ".join(torchvision.datasets.folder.IMG_EXTENSIONS)
         print(f"clipgrid: warning: {ignored} files are not among {suffixes}", file=sys.stderr)
     names = [str(path.relative_to(root)) for path, _ in samples]

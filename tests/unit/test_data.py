@@ -537,6 +537,16 @@ def test_a_channel_of_one_value_can_be_trained_on(pets, tmp_path):
     assert min(dataset.about["std"][:2]) < 0.5
 
 
+def test_folders_of_classes_may_be_links(pets, tmp_path, capfd):
+    linked = tmp_path / "linked"
+    linked.mkdir()
+    for folder in pets.iterdir():
+        (linked / folder.name).symlink_to(folder)
+    here, there = (prepare("imagefolder", 16, 0, f, tmp_path / f.name) for f in (pets, linked))
+    assert there.checksum == here.checksum
+    assert "warning" not in capfd.readouterr().err
+
+
 def test_the_number_of_threads_changes_nothing(pets, tmp_path, monkeypatch):
     monkeypatch.setattr(data, "CHUNK", 3)
     one, four = (prepare("imagefolder", 16, 0, pets, tmp_path / str(n), threads=n) for n in (1, 4))
@@ -582,6 +592,13 @@ data.prepare("imagefolder", 16, 0, Path({str(pets)!r}), Path("data.pt"), Path("s
     assert continued.about == expected.about
     assert torch.equal(continued.images, expected.images)
     assert [p.suffix for p in (tmp_path / "killed" / "store" / "data").iterdir()] == [".pt"]
+
+
+def test_a_system_that_reserves_no_space_prepares_the_same(pets, tmp_path, monkeypatch):
+    """As macOS."""
+    here = prepare("imagefolder", 16, 0, pets, tmp_path / "here")
+    monkeypatch.delattr(os, "posix_fallocate")
+    assert prepare("imagefolder", 16, 0, pets, tmp_path / "there").about == here.about
 
 
 def test_an_image_is_on_the_disk_before_it_is_noted_as_read(pets, tmp_path, monkeypatch):

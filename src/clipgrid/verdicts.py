@@ -541,10 +541,12 @@ def never(evidence: Evidence, usual: dict[str, list[str]], rule: Never) -> Findi
 
 
 def stated(evidence: Evidence, usual: dict[str, list[str]], rule: Stated) -> Finding:
-    """What is measured here where the document has a figure of other images."""
-    rows = evidence.rows_of({**usual, **words(rule.cells.axes)})
-    values = [evidence.measure(rule.measure, row) for row in rows]
-    interval = statistics.t_interval(values)
+    """What is measured here where the document has a figure of other images: means over cells
+    within a seed, as the seed is the unit."""
+    by_seed = defaultdict(list)
+    for row in evidence.rows_of({**usual, **words(rule.cells.axes)}):
+        by_seed[row.seed].append(evidence.measure(rule.measure, row))
+    interval = statistics.t_interval([float(np.mean(values)) for values in by_seed.values()])
     return Finding(
         measure=rule.measure,
         unit="%" if UNITS[rule.measure] == "points" else UNITS[rule.measure],

@@ -532,6 +532,18 @@ def test_arms_may_be_families(bench):
     assert "VGG-11 or VGG-13 against AlexNet" in found.reason
 
 
+def test_of_several_models_a_figure_is_their_mean_within_a_seed(bench):
+    def measured(cell):
+        level = {"alexnet": 10, "vgg11": 40, "vgg13": 60}[cell.trajectory.model]
+        return {"test_accuracy": (level + WIDE[cell.trajectory.seed]) / 100}
+
+    stated = {"statistic": "figure of other data", "measure": "test_accuracy", "figure": "71%"}
+    cells = {"models": ["vgg"], "clips": [1]}
+    found = bench.verdict(bench.study(measured, models=NETS), {**stated, "cells": cells})
+    assert (found.n, found.effect) == (6, pytest.approx(50))
+    assert found.high - found.effect == pytest.approx(1.15, abs=0.01)
+
+
 @pytest.mark.parametrize(
     ("keys", "several"),
     [

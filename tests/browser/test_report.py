@@ -75,8 +75,14 @@ def menu(page: Page) -> Locator:
     return page.locator(MENU)
 
 
+def stand_still(page: Page) -> None:
+    """Wait for the menu to have slid to its width: a click on what still moves can miss it."""
+    menu(page).evaluate("menu => Promise.all(menu.getAnimations().map(slide => slide.finished))")
+
+
 def go_home(page: Page) -> None:
     menu(page).locator("ol a").first.click()
+    stand_still(page)
 
 
 def close_menu(page: Page) -> None:
@@ -94,6 +100,7 @@ def open_category(page: Page, category: str) -> Locator:
     """Its rows, of which each has a label, a button that shows the exhibit, and one for more."""
     go_home(page)
     menu(page).get_by_role("link", name=category, exact=True).click()
+    stand_still(page)
     return menu(page).locator("tbody tr")
 
 

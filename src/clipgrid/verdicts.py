@@ -272,7 +272,8 @@ def strata(
     fixed = evidence.resolved(
         {axis: v for axis, v in {**usual, **own}.items() if axis not in {*arms, *free}}
     )
-    arms = {axis: evidence.resolved({**fixed, **arms})[axis] for axis in arms}
+    resolved = evidence.resolved({**fixed, **arms})
+    arms = {axis: resolved[axis] for axis in arms}
     open_axes = set(AXES) - {*fixed, *arms, *free, "seeds"}
     found = evidence.words[evidence.find(fixed)]
     # As tuples: a table of no columns has a row for each cell all the same.

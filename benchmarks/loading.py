@@ -101,7 +101,7 @@ def prepare(folder: str, size: str, threads: str, name: str) -> float:
     # What preparing imports, before it is timed: the loaders beside it are timed without.
     import sklearn.model_selection  # noqa: F401
 
-    from clipgrid.data import prepare
+    from clipgrid.images.data import prepare
     from clipgrid.torchvision_on_cpu import torchvision  # noqa: F401
 
     out = Path(folder, name, size)
@@ -142,9 +142,11 @@ def batches(folder: str, size: str, way: str) -> float:
     """clipgrid's, flipped, cropped and normalised, as the model gets them."""
     from dataclasses import replace
 
-    from clipgrid import grid, loading, trainer
-    from clipgrid.augment import augment, draw
-    from clipgrid.data import Dataset
+    from clipgrid.images import loading
+    from clipgrid.images.augment import augment, draw
+    from clipgrid.images.data import Dataset
+    from clipgrid.study import grid
+    from clipgrid.training import trainer
 
     if way == "read ahead":
         loading.RESIDENT_BYTES = 0
@@ -204,7 +206,9 @@ def memory(folder: str) -> dict:
     import numpy as np
     import torch
 
-    from clipgrid import data, grid, sources, trainer
+    from clipgrid.images import data, sources
+    from clipgrid.study import grid
+    from clipgrid.training import trainer
 
     size = 224
     n = math.ceil(LARGE / (3 * size**2))

@@ -166,7 +166,7 @@ class Job:
 def clipgrid(job: Job):
     import torch
 
-    from clipgrid.trainer import Run, set_up_process
+    from clipgrid.training.trainer import Run, set_up_process
 
     threads = torch.get_num_threads()
     set_up_process()
@@ -337,8 +337,8 @@ def run(
     """Train one cell, print what it took."""
     import torch
 
-    from clipgrid.data import Dataset
-    from clipgrid.grid import Trajectory
+    from clipgrid.images.data import Dataset
+    from clipgrid.study.grid import Trajectory
 
     if threads:
         torch.set_num_threads(threads)

@@ -19,9 +19,9 @@ import torch
 from record import prepare, record
 
 from clipgrid.clipping import Telemetry
-from clipgrid.data import Dataset
-from clipgrid.grid import CLIPS, Trajectory
-from clipgrid.trainer import Run, set_up_process
+from clipgrid.images.data import Dataset
+from clipgrid.study.grid import CLIPS, Trajectory
+from clipgrid.training.trainer import Run, set_up_process
 
 WIDTHS = {"alexnet": 0.125, "vgg11": 0.0625, "resnet18": 0.125}  # of the default study
 THRESHOLDS = {"agc": 0.01, "autoclip": 50.0, "zclip": 2.5}

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import cast
 
 from clipgrid import InputError
-from clipgrid.grid import DATASETS, NAMED, Readout, Trajectory
+from clipgrid.study.grid import DATASETS, NAMED, Readout, Trajectory
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -166,19 +166,19 @@ def run(text: str) -> tuple[str, list[Readout]]:
 
 
 def prepare(name, size, split_seed, folder, out, store, threads):
-    from clipgrid.data import prepare
+    from clipgrid.images.data import prepare
 
     prepare(name, size, split_seed, folder, out, store, threads)
 
 
 def train(readouts, data, out, store, checkpoint_every, **settings):
-    from clipgrid import trainer
+    from clipgrid.training import trainer
 
     trainer.train(Trajectory(**settings), readouts, data, out, store, checkpoint_every)
 
 
 def train_pack(runs, data, out, store, checkpoint_every, **settings):
-    from clipgrid import trainer
+    from clipgrid.training import trainer
 
     try:
         trajectories = {Trajectory.parse(name, **settings): readouts for name, readouts in runs}
@@ -188,31 +188,34 @@ def train_pack(runs, data, out, store, checkpoint_every, **settings):
 
 
 def aggregate(study):
-    from clipgrid.aggregate import aggregate
+    from clipgrid.judging.aggregate import aggregate
+    from clipgrid.reporting.report import cells_pages
 
     aggregate(study)
+    cells_pages(study)
 
 
 def judge(study, claims):
-    from clipgrid.report import judge
+    from clipgrid.reporting.report import judge
 
     judge(study, claims)
 
 
 def start_page(study, template, claims):
-    from clipgrid.report import start_page
+    from clipgrid.reporting.report import start_page
 
     print(start_page(study, template, claims))
 
 
 def plan(study, job_seconds=None):
-    from clipgrid.plan import plan
+    from clipgrid.study.plan import plan
 
     print(plan(study, job_seconds))
 
 
 def costs():
-    from clipgrid import cost, grid, models
+    from clipgrid import models
+    from clipgrid.study import cost, grid
 
     rows = [(m, size, models.cost(m, size)) for m in grid.MODELS for size in cost.SIZES]
     print(",".join(["model", "size", *rows[0][2]]))
@@ -221,7 +224,8 @@ def costs():
 
 
 def schema(of):
-    from clipgrid import claims, study
+    from clipgrid.judging import claims
+    from clipgrid.study import config as study
 
     print(json.dumps((study if of == "study" else claims).schema(), indent=1))
 

@@ -3,7 +3,7 @@
 import hypothesis
 import pytest
 
-from clipgrid.data import prepare
+from clipgrid.images.data import prepare
 
 hypothesis.settings.register_profile(
     "clipgrid", deadline=None, derandomize=True, database=None, max_examples=50

@@ -4,8 +4,8 @@ import pytest
 import torch
 from scipy import stats
 
-from clipgrid.augment import augment, draw, margin, resized_crop, transform
-from clipgrid.grid import AUGMENTATIONS, TRANSFORMATIONS
+from clipgrid.images.augment import augment, draw, margin, resized_crop, transform
+from clipgrid.study.grid import AUGMENTATIONS, TRANSFORMATIONS
 from clipgrid.torchvision_on_cpu import torchvision
 
 F = torchvision.transforms.functional

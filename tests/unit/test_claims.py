@@ -7,9 +7,10 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
-from clipgrid import __main__, computations
-from clipgrid.claims import UNITS, Computation, digest, load, schema
-from clipgrid.study import StudyError
+from clipgrid import __main__
+from clipgrid.judging import computations
+from clipgrid.judging.claims import UNITS, Computation, digest, load, schema
+from clipgrid.study.config import StudyError
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = load(ROOT / "claims.yaml").claims

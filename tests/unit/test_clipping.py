@@ -8,7 +8,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clipgrid import grid
 from clipgrid.clipping import (
     clip_adaptively,
     clip_by_global_norm,
@@ -17,6 +16,7 @@ from clipgrid.clipping import (
     clip_by_value,
     clip_by_z_score,
 )
+from clipgrid.study import grid
 from clipgrid.torchvision_on_cpu import torchvision  # noqa: F401  timm imports it
 
 from timm.utils.agc import adaptive_clip_grad  # isort: skip

@@ -10,10 +10,13 @@ import pytest
 import torch
 from torch import nn
 
-from clipgrid import augment, clipping, computations, models, trainer
-from clipgrid.computations import COMPUTATIONS
-from clipgrid.data import SPLITS, open_to_write
+from clipgrid import clipping, models
+from clipgrid.images import augment
+from clipgrid.images.data import SPLITS, open_to_write
+from clipgrid.judging import computations
+from clipgrid.judging.computations import COMPUTATIONS
 from clipgrid.torchvision_on_cpu import torchvision
+from clipgrid.training import trainer
 
 CLIP = clipping.clip_by_global_norm
 USUAL = {

@@ -14,10 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import clipgrid
-from clipgrid import cost, grid, models, plan
+from clipgrid import models
 from clipgrid.__main__ import main
-from clipgrid.grid import Readout, Trajectory
-from clipgrid.study import Data
+from clipgrid.study import cost, grid, plan
+from clipgrid.study.config import Data
+from clipgrid.study.grid import Readout, Trajectory
 
 ROOT = Path(__file__).parents[2]
 DIGITS = Data(name="digits", size=12)
@@ -27,7 +28,7 @@ RUN = Trajectory("alexnet", "momentum", 0.03, 1.0, "none", 0, width=0.125)
 def test_the_table_of_costs_is_what_torch_counts(capsys):
     assert main(["costs"]) == 0
     assert capsys.readouterr().out == (ROOT / "src" / "clipgrid" / "costs.csv").read_text(), (
-        "make it anew: PYTHONPATH=src python -m clipgrid costs > src/clipgrid/costs.csv"
+        "make it anew: PYTHONPATH=src python -m clipgrid costs > src/clipgrid/study/costs.csv"
     )
 
 
@@ -55,7 +56,7 @@ def test_every_data_set_has_as_many_images_as_it_is_said_to(clipgrid_data):
 
 @pytest.fixture(scope="module")
 def clipgrid_data(tmp_path_factory):
-    from clipgrid.data import Dataset, prepare
+    from clipgrid.images.data import Dataset, prepare
 
     folder = tmp_path_factory.mktemp("data")
     prepare("digits", 8, 0, folder, folder / "data.pt", folder / "store")

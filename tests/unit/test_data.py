@@ -21,10 +21,12 @@ import torch
 from PIL import Image
 
 import clipgrid
-from clipgrid import InputError, data, grid, sources
+from clipgrid import InputError
 from clipgrid.__main__ import main
-from clipgrid.data import SPLITS, Dataset
-from clipgrid.sources import decode, resize
+from clipgrid.images import data, sources
+from clipgrid.images.data import SPLITS, Dataset
+from clipgrid.images.sources import decode, resize
+from clipgrid.study import grid
 from clipgrid.torchvision_on_cpu import torchvision
 
 transforms = torchvision.transforms
@@ -562,7 +564,7 @@ def test_what_was_read_before_a_kill_is_not_read_again(pets, tmp_path, monkeypat
     code = f"""
 import os, sys
 from pathlib import Path
-from clipgrid import data, sources
+from clipgrid.images import data, sources
 data.CHUNK = 2
 decode, calls = sources.decode, []
 def dying(*arguments):

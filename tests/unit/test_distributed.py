@@ -13,7 +13,7 @@ import torch
 
 import clipgrid
 from clipgrid import InputError
-from clipgrid.grid import Trajectory
+from clipgrid.study.grid import Trajectory
 
 SOURCE = Path(clipgrid.__file__).parents[1]
 SHARED = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]

@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from clipgrid import claim_figures, figures, grid, names, report, tables
-from clipgrid.study import Experiment
+from clipgrid.reporting import claim_figures, figures, report, tables
+from clipgrid.study import grid, names
+from clipgrid.study.config import Experiment
 
 ALEXNET = Experiment(title="AlexNet", section="3.3.1", select=[{}])
 

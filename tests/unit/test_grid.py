@@ -14,11 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import clipgrid
-from clipgrid import InputError, grid
+from clipgrid import InputError
 from clipgrid.__main__ import main
-from clipgrid.grid import Cell, Readout, Trajectory, canonical, digest
-from clipgrid.study import clip as study_clip
-from clipgrid.study import load, parse, read
+from clipgrid.study import grid
+from clipgrid.study.config import clip as study_clip
+from clipgrid.study.config import load, parse, read
+from clipgrid.study.grid import Cell, Readout, Trajectory, canonical, digest
 
 ROOT = Path(__file__).parents[2]
 DEFAULT = ROOT / "config.yaml"
@@ -132,7 +133,7 @@ def parsed_by_the_command_line(trajectory, *names):
     """What `python -m clipgrid train` hands to the trainer, given the trajectory's flags."""
     calls = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("clipgrid.trainer.train", lambda *arguments: calls.append(arguments))
+        patch.setattr("clipgrid.training.trainer.train", lambda *arguments: calls.append(arguments))
         paths = ["--data", "data.pt", "--out", "there", "--store", "states"]
         assert main(["train", *trajectory.flags.split(), "--readouts", *names, *paths]) == 0
     return calls
@@ -353,7 +354,9 @@ def test_steps_are_asked_for_by_each_cell_but_trained_once_a_trajectory(config):
 
 
 def test_the_grid_and_the_study_do_not_import_torch():
-    code = "import sys, clipgrid.grid, clipgrid.study; sys.exit('torch' in sys.modules)"
+    code = (
+        "import sys, clipgrid.study.grid, clipgrid.study.config; sys.exit('torch' in sys.modules)"
+    )
     source = Path(clipgrid.__file__).parents[1]
     subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": str(source)})
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from clipgrid import study
 from clipgrid.models import FAMILIES, build, out_size
+from clipgrid.study import config as study
 from clipgrid.torchvision_on_cpu import torchvision
 
 NAMES = [name for depths in FAMILIES.values() for name in depths]

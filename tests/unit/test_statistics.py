@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.power import TTestPower
 
-from clipgrid.statistics import (
+from clipgrid.judging.statistics import (
     above,
     below,
     cohens_d,

@@ -8,9 +8,9 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from clipgrid import grid
-from clipgrid.grid import Clip
-from clipgrid.study import StudyError, load, parse, read, to_json
+from clipgrid.study import grid
+from clipgrid.study.config import StudyError, load, parse, read, to_json
+from clipgrid.study.grid import Clip
 
 ROOT = Path(__file__).parents[2]
 NO_CLIP = Clip("norm", math.inf)

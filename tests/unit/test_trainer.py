@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from clipgrid import InputError, loading, models
+from clipgrid import InputError, models
 from clipgrid.__main__ import main
-from clipgrid.data import Dataset
-from clipgrid.grid import Readout, Trajectory, digest
-from clipgrid.trainer import (
+from clipgrid.images import loading
+from clipgrid.images.data import Dataset
+from clipgrid.study.grid import Readout, Trajectory, digest
+from clipgrid.training.trainer import (
     Batches,
     Checkpoints,
     Run,

@@ -13,8 +13,10 @@ import yaml
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from clipgrid import claims, grid, statistics, study, verdicts
-from clipgrid.verdicts import Evidence, evidence_for
+from clipgrid.judging import claims, statistics, verdicts
+from clipgrid.judging.verdicts import Evidence, evidence_for
+from clipgrid.study import config as study
+from clipgrid.study import grid
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = Path(__file__).parent / "golden" / "claims.csv"

@@ -13,7 +13,7 @@ from jsonschema import Draft202012Validator
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from clipgrid import study
+from clipgrid.study import config as study
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = ROOT / "workflow/schemas/study.schema.json"

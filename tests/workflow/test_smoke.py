@@ -14,7 +14,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from clipgrid import cost, grid, study
+from clipgrid.study import config as study
+from clipgrid.study import cost, grid
 
 RESULTS = Path("results/smoke")
 STUDY = ("--configfile", "studies/smoke.yaml")

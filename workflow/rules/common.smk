@@ -18,7 +18,8 @@ sys.path.insert(0, str(SRC))
 # Jobs run the code that lies here, whatever their environment has installed.
 shell.prefix(f"export PYTHONPATH={shlex.quote(str(SRC))}; ".replace("{", "{{").replace("}", "}}"))
 
-from clipgrid import claims, cost, grid, study
+from clipgrid.judging import claims
+from clipgrid.study import cost, grid, config as study
 
 # A config file on the command line replaces config.yaml: one file is one study.
 if not workflow.overwrite_configfiles:

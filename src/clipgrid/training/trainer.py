@@ -25,10 +25,11 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from clipgrid import InputError, clipping, distributed, models
-from clipgrid.augment import augment, draw, transform
-from clipgrid.data import Dataset
-from clipgrid.grid import (
+from clipgrid import InputError, clipping, models
+from clipgrid.images.augment import augment, draw, transform
+from clipgrid.images.data import Dataset
+from clipgrid.images.loading import Images
+from clipgrid.study.grid import (
     CURVE_IMAGES,
     TRANSFORMATIONS,
     TRANSFORMED_IMAGES,
@@ -38,7 +39,7 @@ from clipgrid.grid import (
     digest,
     evaluation_batch,
 )
-from clipgrid.loading import Images
+from clipgrid.training import distributed
 
 
 def train(

@@ -22,8 +22,8 @@ import torch
 from torch import Tensor
 
 from clipgrid import InputError
-from clipgrid.grid import SMALLEST_IMAGE, digest
-from clipgrid.sources import CONVERSIONS, SPLITS, UNREADABLE, Source, open_source, sha256
+from clipgrid.images.sources import CONVERSIONS, SPLITS, UNREADABLE, Source, open_source, sha256
+from clipgrid.study.grid import SMALLEST_IMAGE, digest
 
 VALIDATION, MOST_VALIDATION = 0.2, 50_000  # of the images that are not test images
 TEST = 0.2  # of all images, where the data set comes without a test set

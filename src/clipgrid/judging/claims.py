@@ -11,8 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, WithJsonSchema
 
-from clipgrid.grid import CLIPS, FAMILIES, MODELS, TRANSFORMATIONS
-from clipgrid.study import (
+from clipgrid.study.config import (
     Axis,
     Selection,
     Settings,
@@ -25,6 +24,7 @@ from clipgrid.study import (
     some,
     spelled,
 )
+from clipgrid.study.grid import CLIPS, FAMILIES, MODELS, TRANSFORMATIONS
 
 KINDS = ("quantitative", "comparative", "inference", "definition", "protocol", "published")
 """What a claim is; `published` ones are not the document's, but facts that others have found."""

@@ -8,15 +8,28 @@ from urllib.parse import quote
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from clipgrid import claims, study, tables
-from clipgrid.aggregate import documented, read_cells
-from clipgrid.grid import canonical
-from clipgrid.names import OPTIMIZERS, clip_name, model_name
-from clipgrid.statistics import paired, t_interval
-from clipgrid.study import Study
-from clipgrid.tables import clip_names, clips_in, in_order, plus_minus
-from clipgrid.verdicts import VERDICTS, Evidence
-from clipgrid.verdicts import judge as judged
+from clipgrid.judging import claims
+from clipgrid.judging.aggregate import documented, read_cells
+from clipgrid.judging.statistics import paired, t_interval
+from clipgrid.judging.verdicts import VERDICTS, Evidence
+from clipgrid.judging.verdicts import judge as judged
+from clipgrid.reporting import tables
+from clipgrid.reporting.tables import clip_names, clips_in, in_order, plus_minus
+from clipgrid.study import config as study
+from clipgrid.study.config import Study
+from clipgrid.study.grid import canonical
+from clipgrid.study.names import OPTIMIZERS, clip_name, model_name
+
+
+def cells_pages(path: Path) -> None:
+    """Write the pages of the report that show all cells and all settings of the study at `path`."""
+    results = path.parent
+    cells = read_cells(results)
+    pages = results / "tables"
+    pages.mkdir(exist_ok=True)
+    (pages / "cells.html").write_text(tables.cells_page(cells, f"All {len(cells)} cells"))
+    files = [results / name for name in ("study.json", "data.json", "trained.json")]
+    (pages / "settings.html").write_text(tables.files_page(files))
 
 
 def judge(path: Path, claims_file: Path) -> None:

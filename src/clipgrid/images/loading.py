@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 from torch import Tensor
 
-from clipgrid.augment import to_device
-from clipgrid.grid import RESIDENT_BYTES
+from clipgrid.images.augment import to_device
+from clipgrid.study.grid import RESIDENT_BYTES
 
 AHEAD = 2  # batches that are read before they are asked for
 

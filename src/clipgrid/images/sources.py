@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from clipgrid import InputError
-from clipgrid.grid import DATASETS
+from clipgrid.study.grid import DATASETS
 
 SPLITS = ("train", "validation", "test")
 

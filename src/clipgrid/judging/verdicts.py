@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from clipgrid import aggregate, statistics
-from clipgrid.claims import (
+from clipgrid.judging import aggregate, statistics
+from clipgrid.judging.claims import (
     UNITS,
     Claim,
     Claims,
@@ -27,9 +27,9 @@ from clipgrid.claims import (
     Sooner,
     Stated,
 )
-from clipgrid.grid import AXES, Clip, family
-from clipgrid.names import value_name
-from clipgrid.study import Study, spelled
+from clipgrid.study.config import Study, spelled
+from clipgrid.study.grid import AXES, Clip, family
+from clipgrid.study.names import value_name
 
 ALPHA = 0.05
 VERDICTS = (
@@ -568,7 +568,7 @@ def stated(evidence: Evidence, usual: dict[str, list[str]], rule: Stated) -> Fin
 def computed(evidence: Evidence, rule: Computation) -> Finding:
     import torch
 
-    from clipgrid import computations
+    from clipgrid.judging import computations
 
     with torch.random.fork_rng(devices=[]):
         holds = computations.COMPUTATIONS[rule.name](evidence)

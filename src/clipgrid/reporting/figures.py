@@ -15,10 +15,10 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from clipgrid.grid import Clip, canonical
-from clipgrid.names import AUGMENTATIONS, OPTIMIZERS, clip_name, model_name
-from clipgrid.statistics import t_interval
-from clipgrid.tables import clip_names, clips_in
+from clipgrid.judging.statistics import t_interval
+from clipgrid.reporting.tables import clip_names, clips_in
+from clipgrid.study.grid import Clip, canonical
+from clipgrid.study.names import AUGMENTATIONS, OPTIMIZERS, clip_name, model_name
 
 WIDTH = 7.0  # inches; two columns of a paper
 

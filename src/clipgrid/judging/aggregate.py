@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from clipgrid import grid, study, tables
-from clipgrid.study import Study
+from clipgrid.study import config as study
+from clipgrid.study import grid
+from clipgrid.study.config import Study
 
 OTHERS = ("augmentation", "schedule", "train_images", "label_noise")
 """What runs have beside model, optimizer, learning rate, clip and seed."""
@@ -33,21 +34,13 @@ MEASURES = (
 
 
 def aggregate(path: Path) -> None:
-    """Write `cells.csv`, `histories.parquet` and `trained.json` beside the study at `path`, and
-    below `tables/` the pages of the report that show all cells and all settings."""
+    """Write `cells.csv`, `histories.parquet` and `trained.json` beside the study at `path`."""
     s = study.load(path)
     results = path.parent
-    cells = cells_table(s, results)
-    cells.to_csv(results / "cells.csv", index=False)
+    cells_table(s, results).to_csv(results / "cells.csv", index=False)
     histories_table(s, results).to_parquet(results / "histories.parquet", index=False)
     summary = json.dumps(trained(s, results), indent=1)
     (results / "trained.json").write_text(summary + "\n")
-
-    pages = results / "tables"
-    pages.mkdir(exist_ok=True)
-    (pages / "cells.html").write_text(tables.cells_page(cells, f"All {len(cells)} cells"))
-    files = [results / name for name in ("study.json", "data.json", "trained.json")]
-    (pages / "settings.html").write_text(tables.files_page(files))
 
 
 def cells_table(s: Study, results: Path) -> pd.DataFrame:

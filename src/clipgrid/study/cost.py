@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clipgrid.grid import (
+from clipgrid.study.grid import (
     CURVE_IMAGES,
     DATASETS,
     IMAGE_FILES,
@@ -24,7 +24,7 @@ from clipgrid.grid import (
 )
 
 if TYPE_CHECKING:
-    from clipgrid.study import Data
+    from clipgrid.study.config import Data
 
 SIZES = (8, 12, 16, 20, 23, 24, 28, 32, 48, 63, 64, 96, 128, 160, 192, 224, 256)
 """Sides of the images in costs.csv, px; other sizes are scaled from the next larger one."""

@@ -26,9 +26,10 @@ from pydantic import (
     WithJsonSchema,
 )
 
-from clipgrid import InputError, grid
-from clipgrid.grid import AXES, CLIPS, Clip, canonical, select, width_fault
-from clipgrid.names import OPTIMIZERS, model_name
+from clipgrid import InputError
+from clipgrid.study import grid
+from clipgrid.study.grid import AXES, CLIPS, Clip, canonical, select, width_fault
+from clipgrid.study.names import OPTIMIZERS, model_name
 
 ModelName = Literal[*grid.MODELS]  # type: ignore[valid-type]
 OptimizerName = Literal[*grid.OPTIMIZERS]  # type: ignore[valid-type]

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 from clipgrid import InputError
 
 if TYPE_CHECKING:
-    from clipgrid.study import Study
+    from clipgrid.study.config import Study
 
 MODELS = (
     "alexnet",

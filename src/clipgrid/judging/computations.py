@@ -14,13 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from clipgrid import clipping, models
-from clipgrid.data import Dataset
-from clipgrid.grid import Trajectory, family
-from clipgrid.names import model_name
-from clipgrid.trainer import Run
+from clipgrid.images.data import Dataset
+from clipgrid.study.grid import Trajectory, family
+from clipgrid.study.names import model_name
+from clipgrid.training.trainer import Run
 
 if TYPE_CHECKING:
-    from clipgrid.verdicts import Evidence
+    from clipgrid.judging.verdicts import Evidence
 
 LIMIT = 1.0  # λ
 
@@ -103,13 +103,13 @@ def weights_after(evidence: "Evidence", steps: int, decays: set[float], **settin
 
 def document() -> pd.DataFrame:
     """The figures that the document states."""
-    with resources.files("clipgrid").joinpath("document.csv").open() as file:
+    with resources.files("clipgrid.judging").joinpath("document.csv").open() as file:
         return pd.read_csv(file, dtype={"section": str})
 
 
 def published() -> pd.DataFrame:
     """What others have published of the three architectures on ImageNet, with sources."""
-    with resources.files("clipgrid").joinpath("published.csv").open() as file:
+    with resources.files("clipgrid.judging").joinpath("published.csv").open() as file:
         return pd.read_csv(file).set_index("model")
 
 
@@ -419,7 +419,7 @@ def pooling_reduces_parameters(evidence: "Evidence") -> Answer:
 @computation
 def augmentation_enlarges_the_store(evidence: "Evidence") -> Answer:
     """How many images are kept, and how many different ones are trained on?"""
-    from clipgrid.augment import augment, draw
+    from clipgrid.images.augment import augment, draw
 
     data = Dataset.load(evidence.results / "data.pt")
     images = data.images[data.train[:100]]

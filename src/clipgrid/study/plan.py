@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from clipgrid import cost, grid
-from clipgrid.cost import PROCESSORS, START_SECONDS
-from clipgrid.grid import Readout, Trajectory
-from clipgrid.study import Study, load
+from clipgrid.study import cost, grid
+from clipgrid.study.config import Study, load
+from clipgrid.study.cost import PROCESSORS, START_SECONDS
+from clipgrid.study.grid import Readout, Trajectory
 
 Runs = dict[Trajectory, list[Readout]]
 AT_ONCE = (1, 2, 8, 64)  # jobs

@@ -8,10 +8,10 @@ from typing import Any
 
 import pandas as pd
 
-from clipgrid.grid import CLIPS, Clip, canonical
-from clipgrid.names import AUGMENTATIONS, OPTIMIZERS, clip_name, model_name
-from clipgrid.statistics import Interval, t_interval
-from clipgrid.study import Experiment
+from clipgrid.judging.statistics import Interval, t_interval
+from clipgrid.study.config import Experiment
+from clipgrid.study.grid import CLIPS, Clip, canonical
+from clipgrid.study.names import AUGMENTATIONS, OPTIMIZERS, clip_name, model_name
 
 ARM = [
     *("model", "optimizer", "learning_rate", "augmentation", "schedule", "train_images"),
@@ -100,7 +100,7 @@ def in_order(cells: pd.DataFrame) -> pd.DataFrame:
 
 def stated(section: str | None, arm: dict) -> dict:
     """What the document states of an arm: accuracy (%), loss and words, as text."""
-    with resources.files("clipgrid").joinpath("document.csv").open() as file:
+    with resources.files("clipgrid.judging").joinpath("document.csv").open() as file:
         document = pd.read_csv(file, dtype={"section": str, "accuracy": str, "loss": str})
     ema = "none" if pd.isna(arm["ema"]) else "any"
     for row in document[document.section == section].itertuples():

@@ -10,11 +10,11 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from clipgrid.figures import WIDTH, by_clip, colours, empty, legend, panels, tidy
-from clipgrid.grid import TRANSFORMATIONS, Clip, canonical
-from clipgrid.names import AUGMENTATIONS, clip_name, model_name
-from clipgrid.statistics import t_interval
-from clipgrid.tables import clip_names
+from clipgrid.judging.statistics import t_interval
+from clipgrid.reporting.figures import WIDTH, by_clip, colours, empty, legend, panels, tidy
+from clipgrid.reporting.tables import clip_names
+from clipgrid.study.grid import TRANSFORMATIONS, Clip, canonical
+from clipgrid.study.names import AUGMENTATIONS, clip_name, model_name
 
 
 def heat_map(cells: pd.DataFrame) -> Figure:

@@ -1,6 +1,6 @@
 """How models, optimizers, clips and augmentations are spelled in tables and figures."""
 
-from clipgrid.grid import Clip, canonical, family
+from clipgrid.study.grid import Clip, canonical, family
 
 OPTIMIZERS = {"momentum": "momentum", "rmsprop": "RMSProp"}
 AUGMENTATIONS = {

@@ -27,7 +27,7 @@ RUN = Trajectory("alexnet", "momentum", 0.03, 1.0, "none", 0, width=0.125)
 
 def test_the_table_of_costs_is_what_torch_counts(capsys):
     assert main(["costs"]) == 0
-    assert capsys.readouterr().out == (ROOT / "src" / "clipgrid" / "costs.csv").read_text(), (
+    assert capsys.readouterr().out == (ROOT / "src" / "clipgrid" / "study/costs.csv").read_text(), (
         "make it anew: PYTHONPATH=src python -m clipgrid costs > src/clipgrid/study/costs.csv"
     )
 
@@ -161,12 +161,12 @@ def test_the_plan_of_a_file_that_is_none_is_one_error(tmp_path, capsys):
 
 
 def test_costs_and_plan_do_not_import_torch():
-    code = "import sys, clipgrid.cost, clipgrid.plan; sys.exit('torch' in sys.modules)"
+    code = "import sys, clipgrid.study.cost, clipgrid.study.plan; sys.exit('torch' in sys.modules)"
     source = Path(clipgrid.__file__).parents[1]
     subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": str(source)})
 
 
 def test_the_table_has_every_model_at_every_listed_size():
-    text = (ROOT / "src" / "clipgrid" / "costs.csv").read_text()
+    text = (ROOT / "src" / "clipgrid" / "study/costs.csv").read_text()
     listed = {(row["model"], int(row["size"])) for row in csv.DictReader(io.StringIO(text))}
     assert listed == {(model, size) for model in grid.MODELS for size in cost.SIZES}

@@ -1,0 +1,103 @@
+"""The types of settings: how a number is read from YAML or a flag, bounded and spelled. They hold for
+config files, the command line and the trainer alike."""
+
+import re
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeVar
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+
+NUMBER = r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|\+?\.?inf"
+
+
+class Settings(BaseModel):
+    """A group of settings: no others, and none that changes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+def canonical(x: float) -> str:
+    """One spelling for each number: 1, 1.0 and 1e0 are all `1`; infinity is `inf`."""
+    return str(int(x)) if abs(x) < 1e16 and x == int(x) else repr(float(x))
+
+
+def number(value: Any) -> Any:
+    """YAML's `1e-3`, `inf` and `.inf` as floats; anything that is no number as it is."""
+    if isinstance(value, str) and re.fullmatch(NUMBER, value.strip(), re.IGNORECASE):
+        return float(value.strip().lower().replace(".inf", "inf"))
+    return value
+
+
+def whole(value: Any) -> Any:
+    """`1e3` and `1000.0` as the integer 1000."""
+    value = number(value)
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value
+
+
+def not_bool(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("true and false are no numbers")
+    return value
+
+
+def unique(values: list[Any]) -> list[Any]:
+    """`values`; ValueError where one is given twice."""
+    twice = [v for i, v in enumerate(values) if v in values[:i]]
+    if twice:
+        raise ValueError(f"{', '.join(map(spelled, twice))} is given twice")
+    return values
+
+
+def some(values: Any) -> Any:
+    """`values`; ValueError where there is none."""
+    if values in ([], {}, None):
+        raise ValueError("at least one value is needed")
+    return values
+
+
+def spelled(value: Any) -> str:
+    """A value as one would write it in a config."""
+    if value is None:
+        return "none"
+    return canonical(value) if isinstance(value, int | float) else str(value)
+
+
+@dataclass(frozen=True)
+class OrText:
+    """Tells editors that a string of this pattern does too."""
+
+    pattern: str
+
+    def __get_pydantic_json_schema__(self, core: Any, handler: Any) -> dict[str, Any]:
+        return {"anyOf": [handler(core), {"type": "string", "pattern": f"^({self.pattern})$"}]}
+
+
+def or_word(word: str, convert: Any) -> tuple[Any, ...]:
+    """For an optional number: `word` stands for None, in both directions."""
+    return (
+        BeforeValidator(lambda value: None if value in (None, word) else convert(value)),
+        OrText(word),
+        PlainSerializer(lambda x: word if x is None else x, when_used="json"),
+    )
+
+
+Number = (BeforeValidator(number), BeforeValidator(not_bool), OrText(NUMBER))
+Whole = (BeforeValidator(whole), BeforeValidator(not_bool), OrText(NUMBER))
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False), *Number]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False), *Number]
+Share = Annotated[float, Field(ge=0, lt=1), *Number]
+Count = Annotated[int, Field(ge=1), *Whole]
+Iterations = Annotated[int, Field(ge=1, le=10**9), *Whole]
+Seed = Annotated[int, Field(ge=0), *Whole]
+Decay = Annotated[
+    Annotated[float, Field(gt=0, lt=1), BeforeValidator(not_bool)] | None, *or_word("none", number)
+]
+TrainImages = Annotated[
+    Annotated[int, Field(ge=1), BeforeValidator(not_bool)] | None, *or_word("all", whole)
+]
+
+T = TypeVar("T")
+Values = Annotated[list[T], BeforeValidator(some), AfterValidator(unique)]
+"""One value or more, each once."""

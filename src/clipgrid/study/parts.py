@@ -1,0 +1,308 @@
+"""Parts: what the grid's axes, the claims and the report name and some code does. Each is declared where
+it is written, by a decorator that carries its name, its label, its limits; its settings are the
+keyword-only parameters of what is decorated. Ours lie in the rooms of this package; anyone's lie in a
+Python file or module that a study names under `extensions`. All take the same way. Imports no torch.
+
+    @clip_kind("agc", label="AGC, λ = {}", observes="the L2 norm of each unit, over that of its weights")
+    def clip_adaptively(gradients, weights, threshold, state, *, eps: Positive = 1e-3): ...
+"""
+
+import difflib
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import pkgutil
+import re
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Annotated, Any, TypeVar, get_args, get_origin
+
+from pydantic import BaseModel, create_model
+
+from clipgrid import InputError
+from clipgrid.study import code
+from clipgrid.study.fields import Number, Settings, Whole, canonical
+
+F = TypeVar("F", bound=Callable)
+
+ROOMS = (
+    "clipgrid.models",
+    "clipgrid.images",
+    "clipgrid.training",
+    "clipgrid.judging.computations",
+    "clipgrid.reporting.figures",
+)
+"""Where our own parts lie: all modules of these packages, which must not import torch at once."""
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """What has a name on an axis: `run` is the code, `settings` the model of its keyword-only
+    parameters, `about` what its kind asks for besides."""
+
+    kind: str
+    name: str
+    label: str
+    run: Callable
+    settings: type[BaseModel]
+    about: Mapping[str, Any]
+
+    @property
+    def file(self) -> Path:
+        return Path(inspect.getfile(self.run))
+
+    @property
+    def source(self) -> str:
+        """A checksum of what its code does: it is in the key of each run with this part."""
+        return code.digest(self.file)
+
+    @property
+    def help(self) -> str:
+        """The first sentence of its docstring."""
+        return (inspect.getdoc(self.run) or "").partition("\n\n")[0].replace("\n", " ")
+
+
+KINDS: dict[str, dict[str, Part]] = {}
+"""The parts that are known, by kind and name."""
+
+
+def declare(kind: str, name: str, label: str, **about: Any) -> Callable[[F], F]:
+    """The decorator that makes a part of this kind of a function or class. InputError for a name that
+    can't be, or that another part has."""
+    known = KINDS.setdefault(kind, {})
+
+    def register(run: F) -> F:
+        if not re.fullmatch(r"[a-z]([a-z0-9_-]*[a-z0-9])?", name):
+            raise InputError(
+                f"{kind} {name!r}: a name is of lower-case letters, digits, hyphens, underscores"
+            )
+        part = Part(kind, name, label, run, settings_of(run), about)
+        if name in known and known[name].file != part.file:
+            raise InputError(f"{kind} {name}: both {known[name].file} and {part.file} declare it")
+        known[name] = part
+        return run
+
+    return register
+
+
+def settings_of(run: Callable) -> type[BaseModel]:
+    """A model of the keyword-only parameters of a function or class."""
+    fields: dict[str, Any] = {}
+    for name, parameter in inspect.signature(run).parameters.items():
+        if parameter.kind is not parameter.KEYWORD_ONLY:
+            continue
+        annotation = parameter.annotation
+        if isinstance(annotation, str):
+            annotation = eval(annotation, sys.modules[run.__module__].__dict__)  # the module's own
+        bare = get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
+        if bare in (int, float):
+            reading = Whole if bare is int else Number
+            annotation = Annotated[annotation, *(how for how in reading)]
+        default = ... if parameter.default is parameter.empty else parameter.default
+        fields[name] = (annotation, default)
+    return create_model(run.__name__, __base__=Settings, **fields)
+
+
+# ---- the kinds of parts ---------------------------------------------------------------------------
+
+
+def model(name: str, *, label: str, family: str = "", **limits: Any) -> Callable[[F], F]:
+    """A network: `build(channels, size, classes, *, …) -> nn.Module`, for images [channels, size,
+    size]. Its initial weights come from torch's global generator. `family` is the word by which
+    claims name it among others (its name without the depth). `fault(**settings)` says why it can't
+    have its settings, None where it can."""
+    family = family or re.sub(r"\d+", "", name)
+    return declare("model", name, label, family=family, **limits)
+
+
+def optimizer(name: str, *, label: str, buffers: int) -> Callable[[F], F]:
+    """`make(parameters, learning_rate, *, …) -> torch.optim.Optimizer`. `buffers` is how many values it
+    keeps for each weight."""
+    return declare("optimizer", name, label, buffers=buffers)
+
+
+def clip_kind(
+    name: str, *, label: str, observes: str, most: float = float("inf")
+) -> Callable[[F], F]:
+    """`clip(gradients, weights, threshold, state, *, …) -> Telemetry`, which changes `gradients`, a list
+    of tensors, in place. `weights` has the parameter of each (None for the classifier's); `state` is a
+    dict of tensors, empty before the first step, that the run keeps. In `label`, {} stands for the
+    threshold; `observes` says what is compared with it. At the threshold `most`, the largest, it only
+    observes and never clips."""
+    if not name[-1:].isalpha() or name.endswith("inf"):
+        raise InputError(f"clip_kind {name!r}: a name ends in a letter, as a threshold follows it")
+    return declare("clip_kind", name, label, observes=observes, most=most)
+
+
+def augmentation(name: str, *, label: str) -> Callable[[F], F]:
+    """A class: `draw(n, size, generator) -> Tensor` [n, …] draws on the CPU what is random for `n` images
+    of side `size`; `apply(images, drawn) -> Tensor` changes uint8 images [n, C, size, size]."""
+    return declare("augmentation", name, label)
+
+
+def dataset(
+    name: str, *, label: str, channels: int, images: tuple[int, int, int], **about: Any
+) -> Callable[[F], F]:
+    """`open(folder, size) -> Source`, raw images and labels. `images` is how many there are for training,
+    validation and test; estimates of cost use it, and a set of another number is refused (with
+    `any_number=True`, it isn't). `files=True` for a set of a file an image, `downloads=False` for one
+    that must lie in the folder."""
+    defaults = {"files": False, "downloads": True, "any_number": False}
+    return declare("dataset", name, label, channels=channels, images=images, **defaults | about)
+
+
+def schedule(name: str, *, label: str, ends: bool) -> Callable[[F], F]:
+    """`factor(step, steps, *, …) -> float`: of the learning rate at `step`, counted from 0. With `ends`, it
+    depends on the last T, `steps`, and so trains each T by itself."""
+    return declare("schedule", name, label, ends=ends)
+
+
+def computation(name: str) -> Callable[[F], F]:
+    """`compute(evidence) -> Answer`: decides on a statement that needs no cells."""
+    return declare("computation", name, name.replace("_", " "))
+
+
+def figure(name: str, *, title: str, caption: str, category: str, order: int) -> Callable[[F], F]:
+    """`draw(evidence) -> matplotlib Figure`: an exhibit of the report. Within its category figures stand
+    by `order`."""
+    return declare("figure", name, title, caption=caption, category=category, order=order)
+
+
+# ---- finding them -----------------------------------------------------------------------------------
+
+
+@cache
+def load_ours() -> None:
+    """Import the modules in which our own parts are declared."""
+    for room in ROOMS:
+        package = importlib.import_module(room)
+        for module in pkgutil.iter_modules(package.__path__, f"{room}."):
+            importlib.import_module(module.name)
+
+
+def load(extensions: Iterable[str], folder: Path = Path()) -> None:
+    """Import our own parts and those of `extensions`: Python files, relative to `folder`, or modules.
+    InputError for one that can't be imported, or that takes or changes the name of another."""
+    load_ours()
+    for extension in extensions:
+        before = {kind: dict(known) for kind, known in KINDS.items()}
+        try:
+            load_extension(extension, folder)
+            changed = [
+                f"{kind} {name}"
+                for kind, known in before.items()
+                for name, part in known.items()
+                if KINDS[kind].get(name) is not part
+            ]
+            if changed:
+                raise InputError(f"it changes {', '.join(changed)}")
+        except Exception as error:  # whatever its code does
+            KINDS.update(before)
+            frame = traceback.extract_tb(error.__traceback__)[-1]
+            where = (
+                ""
+                if isinstance(error, InputError)
+                else f" (line {frame.lineno} of {frame.filename})"
+            )
+            reason = str(error) or type(error).__name__
+            raise InputError(f"extensions: {extension} can't be loaded: {reason}{where}") from error
+
+
+def load_extension(extension: str, folder: Path) -> ModuleType:
+    if not extension.endswith(".py"):
+        return importlib.import_module(extension)
+    path = (folder / extension).resolve()
+    name = f"{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    if name in sys.modules:
+        return sys.modules[name]
+    if not path.is_file():
+        raise InputError(f"there is no file {path}")
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    sys.path.insert(0, str(path.parent))  # for what lies beside it
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    finally:
+        sys.path.remove(str(path.parent))
+    return module
+
+
+def names(kind: str) -> list[str]:
+    """The names of all parts of a kind, ours first."""
+    load_ours()
+    return list(KINDS.get(kind, {}))
+
+
+def find(kind: str, name: str) -> Part:
+    """The part of this name. InputError, with what is near, where there is none."""
+    known = KINDS.get(kind, {}) if name in KINDS.get(kind, {}) else dict.fromkeys(names(kind))
+    if name not in known and kind == "model":
+        importlib.import_module("clipgrid.models.of_torchvision").declare_if_known(name)
+    if part := KINDS.get(kind, {}).get(name):
+        return part
+    near = difflib.get_close_matches(name, known, 1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    raise InputError(f"unknown {kind.replace('_', ' ')} {name!r}; {hint}Known: {', '.join(known)}")
+
+
+# ---- a part with its settings ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A part with its settings, `alexnet:width=0.125`: all of them, those by default too."""
+
+    kind: str
+    name: str
+    settings: tuple[tuple[str, Any], ...] = ()
+
+    @property
+    def part(self) -> Part:
+        return find(self.kind, self.name)
+
+    @property
+    def label(self) -> str:
+        return self.part.label
+
+    def __str__(self) -> str:
+        """As it is written on the command line and in names: settings by default are left out."""
+        usual = self.part.settings.model_fields
+        said = [(k, v) for k, v in self.settings if v != usual[k].default]
+        words = (f"{k}={canonical(v) if isinstance(v, int | float) else v}" for k, v in said)
+        return ":".join([self.name, *words])
+
+    @property
+    def key(self) -> dict[str, Any]:
+        """What a run's key holds of it: JSON-ready."""
+        usual = self.part.settings.model_fields
+        said = {k: v for k, v in self.settings if v != usual[k].default}
+        return {"name": self.name, "source": self.part.source, **said}
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Run the part's code with its settings."""
+        return self.part.run(*arguments, **dict(self.settings))
+
+
+def choose(kind: str, name: str, settings: Mapping[str, Any] | None = None) -> Choice:
+    """A part with these settings. InputError for an unknown name; pydantic's ValidationError for settings
+    that it doesn't have or that are out of bounds."""
+    validated = find(kind, name).settings.model_validate(settings or {})
+    return Choice(kind, name, tuple(validated.model_dump().items()))
+
+
+def parse(kind: str, text: str) -> Choice:
+    """The inverse of str(): `momentum:weight_decay=0.0005`."""
+    name, *pairs = text.split(":")
+    settings = dict(pair.partition("=")[::2] for pair in pairs)
+    return choose(kind, name, settings)

@@ -1,26 +1,35 @@
-"""What code does, as a checksum: of a module and of what it imports of ours, with comments, docstrings,
-annotations, formatting and the decorators of parts apart, as none of them changes a number."""
+"""What code does, as a checksum. Comments, docstrings, annotations, formatting and the decorators
+of parts are left out, as none of them changes a number. Source is read, and never run."""
 
 import ast
 import hashlib
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 PACKAGE = Path(__file__).parents[1]
-DECLARED = "study"  # the room that only says what is run, not how
-IGNORED = {"annotation", "returns", "ctx", "kind", "type_comment", "type_params", "decorator_list"}
+DECLARES = {PACKAGE / "study", PACKAGE / "lazy.py", PACKAGE / "__init__.py"}
+"""Ours that say what is run, not how."""
+IGNORED = {"annotation", "returns", "ctx", "kind", "type_comment", "type_params"}
+WHOLE = "*"
 
 
 @cache
-def digest(*files: Path) -> str:
-    """A short checksum of what these modules and those that they import do."""
-    found: dict[Path, None] = {}
-    for file in files:
-        collect(file.resolve(), found)
-    content = [plain(tree(file)) for file in sorted(found)]
-    return hashlib.sha256(repr(content).encode()).hexdigest()[:16]
+def digest(file: Path, name: str) -> str:
+    """A short checksum of what `name` of a module does, with all that it uses of this module, of
+    ours, and, for an extension, of the modules beside it."""
+    found: dict[tuple[Path, str], list[ast.stmt]] = {}
+    collect(file.resolve(), name, found)
+    return checksum(
+        sorted((name, repr(plain(nodes))) for (_, name), nodes in found.items() if nodes)
+    )
+
+
+def digest_of_files(files: Iterable[Path]) -> str:
+    """A short checksum of what modules do, without what they import."""
+    return checksum([plain(tree(file)) for file in sorted(files)])
 
 
 def room(name: str) -> list[Path]:
@@ -28,11 +37,8 @@ def room(name: str) -> list[Path]:
     return sorted((PACKAGE / name).rglob("*.py"))
 
 
-def collect(file: Path, found: dict[Path, None]) -> None:
-    if file not in found:
-        found[file] = None
-        for imported in imports(file):
-            collect(imported, found)
+def checksum(content: Any) -> str:
+    return hashlib.sha256(repr(content).encode()).hexdigest()[:16]
 
 
 @cache
@@ -40,29 +46,119 @@ def tree(file: Path) -> ast.Module:
     return ast.parse(file.read_text(encoding="utf-8"), str(file))
 
 
-def imports(file: Path) -> Iterator[Path]:
-    """The modules that `file` imports: of our package, but for what only declares; and of an extension,
-    those beside it."""
-    for node in ast.walk(tree(file)):
-        names = []
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            names = [f"{node.module or ''}.{alias.name}".strip(".") for alias in node.names]
-        for name in names:
-            parts = name.split(".")
-            inside = parts[0] == PACKAGE.name
-            base = PACKAGE.parent if inside else file.parent
-            if (inside and (len(parts) < 2 or parts[1] in (DECLARED, "lazy"))) or (
-                not inside and file.is_relative_to(PACKAGE)
-            ):
+@cache
+def bindings(file: Path) -> dict[str, list[ast.stmt]]:
+    """The statements of a module that give each of its names a value."""
+    found: dict[str, list[ast.stmt]] = defaultdict(list)
+
+    def visit(statements: list[ast.stmt]) -> None:
+        for node in statements:
+            if isinstance(node, ast.If | ast.Try | ast.With | ast.For):
+                for block in ("body", "orelse", "finalbody", "handlers"):
+                    for part in getattr(node, block, []):
+                        visit(part.body if isinstance(part, ast.ExceptHandler) else [part])
                 continue
-            # `from a.b import c`: c is a module, or something in b.
-            candidates = [base.joinpath(*parts[:n]) for n in (len(parts), len(parts) - 1) if n]
-            for place in candidates:
-                for path in (place.with_suffix(".py"), place / "__init__.py"):
-                    if path.is_file() and path not in (file, PACKAGE / "__init__.py"):
-                        yield path.resolve()
+            for name in bound(node):
+                found[name].append(node)
+
+    visit(tree(file).body)
+    return found
+
+
+def bound(node: ast.stmt) -> Iterator[str]:
+    """The names that a statement gives a value, or changes: `x = 1`, `x[0] = 1`."""
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        yield node.name
+    elif isinstance(node, ast.Import | ast.ImportFrom):
+        for alias in node.names:
+            yield alias.asname or alias.name.partition(".")[0]
+    elif isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign):
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        for target in targets:
+            yield from (n.id for n in ast.walk(target) if isinstance(n, ast.Name))
+
+
+def collect(file: Path, name: str, found: dict[tuple[Path, str], list[ast.stmt]]) -> None:
+    """Add what `name` of a module stands for, and all that this uses."""
+    if (file, name) in found:
+        return
+    if name == WHOLE:
+        for each in list(bindings(file)):
+            collect(file, each, found)
+        return
+    nodes = bindings(file).get(name, [])
+    imported = [n for n in nodes if isinstance(n, ast.Import | ast.ImportFrom)]
+    found[file, name] = [n for n in nodes if n not in imported]
+    for statement in imported:
+        for target, attribute in origins(file, statement, name):
+            collect(target, attribute or WHOLE, found)
+    for node in found[file, name]:
+        for target, used in uses(file, node):
+            collect(target, used, found)
+
+
+def uses(file: Path, node: ast.stmt) -> Iterator[tuple[Path, str]]:
+    """(module, name) of all that a statement uses."""
+    local = [n for n in ast.walk(node) if isinstance(n, ast.Import | ast.ImportFrom)]
+    here = bindings(file)
+
+    def modules(name: str) -> list[tuple[Path, str]]:
+        statements = [n for n in (*local, *here.get(name, [])) if name in bound(n)]
+        return [
+            origin
+            for n in statements
+            if isinstance(n, ast.Import | ast.ImportFrom)
+            for origin in origins(file, n, name)
+        ]
+
+    attributes = set()
+    for n in ast.walk(node):
+        if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name):
+            for target, attribute in modules(n.value.id):
+                if not attribute:  # a module, of which this is used
+                    attributes.add(n.value)
+                    yield target, n.attr
+    for n in ast.walk(node):
+        if isinstance(n, ast.Name) and n not in attributes:
+            origin = modules(n.id)
+            yield from ((target, attribute or WHOLE) for target, attribute in origin)
+            if n.id in here and not origin:
+                yield file, n.id
+
+
+def origins(file: Path, node: ast.stmt, name: str) -> Iterator[tuple[Path, str]]:
+    """(module, name in it) of what an import calls `name`; no name where it is the module itself.
+    Modules of others have no part in this."""
+    assert isinstance(node, ast.Import | ast.ImportFrom)
+    for alias in node.names:
+        if name != (alias.asname or alias.name.partition(".")[0]):
+            continue
+        if isinstance(node, ast.Import):
+            whole = alias.name if alias.asname else alias.name.partition(".")[0]
+            if module := module_file(file, whole, 0):
+                yield module, ""
+        else:
+            inside = f"{node.module or ''}.{alias.name}".strip(".")
+            if module := module_file(file, inside, node.level):
+                yield module, ""
+            elif module := module_file(file, node.module or "", node.level):
+                yield module, alias.name
+
+
+def module_file(file: Path, name: str, level: int) -> Path | None:
+    """Where the module `name`, imported by `file`, lies: ours, or beside an extension."""
+    parts = [part for part in name.split(".") if part]
+    if level:
+        base = file.parents[level - 1]
+    else:
+        base = PACKAGE.parent if parts[:1] == [PACKAGE.name] else file.parent
+        if base == file.parent and file.is_relative_to(PACKAGE):
+            return None  # a module of others
+    place = base.joinpath(*parts)
+    for path in (place.with_suffix(".py"), place / "__init__.py"):
+        if path.is_file() and DECLARES.isdisjoint((path, *path.parents)):
+            return path.resolve()
+    return None
 
 
 def plain(node: Any) -> Any:
@@ -71,24 +167,20 @@ def plain(node: Any) -> Any:
         return [plain(item) for item in node]
     if not isinstance(node, ast.AST):
         return repr(node)
-    fields = {name: value for name, value in ast.iter_fields(node) if value not in (None, [])}
+    fields = {k: v for k, v in ast.iter_fields(node) if k not in IGNORED and v not in (None, [])}
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Module):
         first = node.body[0] if node.body else None
         if isinstance(first, ast.Expr) and isinstance(getattr(first.value, "value", None), str):
             fields["body"] = node.body[1:]
-        kept = [d for d in getattr(node, "decorator_list", []) if not declares(d)]
-        fields["decorators"] = kept
-    return (
-        type(node).__name__,
-        *((name, plain(value)) for name, value in fields.items() if name not in IGNORED),
-    )
+        decorators = [d for d in getattr(node, "decorator_list", []) if not declares_a_part(d)]
+        fields["decorator_list"] = decorators
+    return (type(node).__name__, *((name, plain(value)) for name, value in fields.items()))
 
 
-def declares(decorator: ast.expr) -> bool:
-    """Whether a decorator is one of a part: `@model(...)`."""
-    from clipgrid.study.parts import KINDS
+def declares_a_part(decorator: ast.expr) -> bool:
+    """Whether a decorator is `@model(...)` or another one of `parts`."""
+    from clipgrid.study.parts import DECORATORS
 
-    if not isinstance(decorator, ast.Call):
-        return False
-    name = decorator.func
-    return (name.attr if isinstance(name, ast.Attribute) else getattr(name, "id", "")) in KINDS
+    called = decorator.func if isinstance(decorator, ast.Call) else decorator
+    name = called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")
+    return name in DECORATORS

@@ -1,11 +1,12 @@
-"""The types of settings: how a number is read from YAML or a flag, bounded and spelled. They hold for
-config files, the command line and the trainer alike."""
+"""The types of settings: how a number is read from YAML or a flag, bounded and spelled. They hold
+for config files, the command line and the trainer alike."""
 
 import re
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+from pydantic_core import PydanticCustomError
 
 NUMBER = r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|\+?\.?inf"
 
@@ -14,6 +15,11 @@ class Settings(BaseModel):
     """A group of settings: no others, and none that changes."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+def fault(key: str, reason: str) -> PydanticCustomError:
+    """What a validator of several settings raises: which of them is to be changed, and why."""
+    return PydanticCustomError("fault", "{reason}", {"key": key, "reason": reason})
 
 
 def canonical(x: float) -> str:

@@ -1,10 +1,12 @@
-"""Parts: what the grid's axes, the claims and the report name and some code does. Each is declared where
-it is written, by a decorator that carries its name, its label, its limits; its settings are the
-keyword-only parameters of what is decorated. Ours lie in the rooms of this package; anyone's lie in a
-Python file or module that a study names under `extensions`. All take the same way. Imports no torch.
+"""Parts: what the grid's axes, the claims and the report name and some code does. Each is declared
+where it is written, by a decorator that carries its name, its label, its limits; its settings are
+the keyword-only parameters of what is decorated. Ours lie in the rooms of this package; anyone's
+lie in a Python file or module that a study names under `extensions`. All take the same way. Imports
+no torch.
 
-    @clip_kind("agc", label="AGC, λ = {}", observes="the L2 norm of each unit, over that of its weights")
-    def clip_adaptively(gradients, weights, threshold, state, *, eps: Positive = 1e-3): ...
+    @clip_kind("agc", label="AGC, λ = {}", observes="the L2 norm of each unit, over that of its
+    weights") def clip_adaptively(gradients, weights, threshold, state, *, eps: Positive = 1e-3):
+    ...
 """
 
 import difflib
@@ -60,7 +62,7 @@ class Part:
     @property
     def source(self) -> str:
         """A checksum of what its code does: it is in the key of each run with this part."""
-        return code.digest(self.file)
+        return code.digest(self.file, self.run.__name__)
 
     @property
     def help(self) -> str:
@@ -68,14 +70,18 @@ class Part:
         return (inspect.getdoc(self.run) or "").partition("\n\n")[0].replace("\n", " ")
 
 
-KINDS: dict[str, dict[str, Part]] = {}
+DECORATORS = (
+    *("model", "optimizer", "clip_kind", "augmentation", "dataset", "schedule"),
+    *("computation", "figure"),
+)
+KINDS: dict[str, dict[str, Part]] = {kind: {} for kind in DECORATORS}
 """The parts that are known, by kind and name."""
 
 
 def declare(kind: str, name: str, label: str, **about: Any) -> Callable[[F], F]:
-    """The decorator that makes a part of this kind of a function or class. InputError for a name that
-    can't be, or that another part has."""
-    known = KINDS.setdefault(kind, {})
+    """The decorator that makes a part of this kind of a function or class. InputError for a name
+    that can't be, or that another part has."""
+    known = KINDS[kind]
 
     def register(run: F) -> F:
         if not re.fullmatch(r"[a-z]([a-z0-9_-]*[a-z0-9])?", name):
@@ -109,7 +115,7 @@ def settings_of(run: Callable) -> type[BaseModel]:
     return create_model(run.__name__, __base__=Settings, **fields)
 
 
-# ---- the kinds of parts ---------------------------------------------------------------------------
+# ---- the kinds of parts ----------------------------------------------------------------------
 
 
 def model(name: str, *, label: str, family: str = "", **limits: Any) -> Callable[[F], F]:
@@ -122,44 +128,45 @@ def model(name: str, *, label: str, family: str = "", **limits: Any) -> Callable
 
 
 def optimizer(name: str, *, label: str, buffers: int) -> Callable[[F], F]:
-    """`make(parameters, learning_rate, *, …) -> torch.optim.Optimizer`. `buffers` is how many values it
-    keeps for each weight."""
+    """`make(parameters, learning_rate, *, …) -> torch.optim.Optimizer`. `buffers` is how many
+    values it keeps for each weight."""
     return declare("optimizer", name, label, buffers=buffers)
 
 
 def clip_kind(
     name: str, *, label: str, observes: str, most: float = float("inf")
 ) -> Callable[[F], F]:
-    """`clip(gradients, weights, threshold, state, *, …) -> Telemetry`, which changes `gradients`, a list
-    of tensors, in place. `weights` has the parameter of each (None for the classifier's); `state` is a
-    dict of tensors, empty before the first step, that the run keeps. In `label`, {} stands for the
-    threshold; `observes` says what is compared with it. At the threshold `most`, the largest, it only
-    observes and never clips."""
+    """`clip(gradients, weights, threshold, state, *, …) -> Telemetry`, which changes `gradients`, a
+    list of tensors, in place. `weights` has the parameter of each (None for the classifier's);
+    `state` is a dict of tensors, empty before the first step, that the run keeps. In `label`, {}
+    stands for the threshold; `observes` says what is compared with it. At the threshold `most`, the
+    largest, it only observes and never clips."""
     if not name[-1:].isalpha() or name.endswith("inf"):
         raise InputError(f"clip_kind {name!r}: a name ends in a letter, as a threshold follows it")
     return declare("clip_kind", name, label, observes=observes, most=most)
 
 
 def augmentation(name: str, *, label: str) -> Callable[[F], F]:
-    """A class: `draw(n, size, generator) -> Tensor` [n, …] draws on the CPU what is random for `n` images
-    of side `size`; `apply(images, drawn) -> Tensor` changes uint8 images [n, C, size, size]."""
+    """A class: `draw(n, size, generator) -> Tensor` [n, …] draws on the CPU what is random for `n`
+    images of side `size`; `apply(images, drawn) -> Tensor` changes uint8 images [n, C, size,
+    size]."""
     return declare("augmentation", name, label)
 
 
 def dataset(
     name: str, *, label: str, channels: int, images: tuple[int, int, int], **about: Any
 ) -> Callable[[F], F]:
-    """`open(folder, size) -> Source`, raw images and labels. `images` is how many there are for training,
-    validation and test; estimates of cost use it, and a set of another number is refused (with
-    `any_number=True`, it isn't). `files=True` for a set of a file an image, `downloads=False` for one
-    that must lie in the folder."""
+    """`open(folder, size) -> Source`, raw images and labels. `images` is how many there are for
+    training, validation and test; estimates of cost use it, and a set of another number is refused
+    (with `any_number=True`, it isn't). `files=True` for a set of a file an image, `downloads=False`
+    for one that must lie in the folder."""
     defaults = {"files": False, "downloads": True, "any_number": False}
     return declare("dataset", name, label, channels=channels, images=images, **defaults | about)
 
 
 def schedule(name: str, *, label: str, ends: bool) -> Callable[[F], F]:
-    """`factor(step, steps, *, …) -> float`: of the learning rate at `step`, counted from 0. With `ends`, it
-    depends on the last T, `steps`, and so trains each T by itself."""
+    """`factor(step, steps, *, …) -> float`: of the learning rate at `step`, counted from 0. With
+    `ends`, it depends on the last T, `steps`, and so trains each T by itself."""
     return declare("schedule", name, label, ends=ends)
 
 
@@ -169,12 +176,12 @@ def computation(name: str) -> Callable[[F], F]:
 
 
 def figure(name: str, *, title: str, caption: str, category: str, order: int) -> Callable[[F], F]:
-    """`draw(evidence) -> matplotlib Figure`: an exhibit of the report. Within its category figures stand
-    by `order`."""
+    """`draw(evidence) -> matplotlib Figure`: an exhibit of the report. Within its category figures
+    stand by `order`."""
     return declare("figure", name, title, caption=caption, category=category, order=order)
 
 
-# ---- finding them -----------------------------------------------------------------------------------
+# ---- finding them ----------------------------------------------------------------------------
 
 
 @cache
@@ -187,8 +194,9 @@ def load_ours() -> None:
 
 
 def load(extensions: Iterable[str], folder: Path = Path()) -> None:
-    """Import our own parts and those of `extensions`: Python files, relative to `folder`, or modules.
-    InputError for one that can't be imported, or that takes or changes the name of another."""
+    """Import our own parts and those of `extensions`: Python files, relative to `folder`, or
+    modules. InputError for one that can't be imported, or that takes or changes the name of
+    another."""
     load_ours()
     for extension in extensions:
         before = {kind: dict(known) for kind, known in KINDS.items()}
@@ -241,22 +249,22 @@ def load_extension(extension: str, folder: Path) -> ModuleType:
 def names(kind: str) -> list[str]:
     """The names of all parts of a kind, ours first."""
     load_ours()
-    return list(KINDS.get(kind, {}))
+    return list(KINDS[kind])
 
 
 def find(kind: str, name: str) -> Part:
     """The part of this name. InputError, with what is near, where there is none."""
-    known = KINDS.get(kind, {}) if name in KINDS.get(kind, {}) else dict.fromkeys(names(kind))
+    known = KINDS[kind] if name in KINDS[kind] else dict.fromkeys(names(kind))
     if name not in known and kind == "model":
         importlib.import_module("clipgrid.models.of_torchvision").declare_if_known(name)
-    if part := KINDS.get(kind, {}).get(name):
+    if part := KINDS[kind].get(name):
         return part
     near = difflib.get_close_matches(name, known, 1)
     hint = f"did you mean {near[0]}? " if near else ""
     raise InputError(f"unknown {kind.replace('_', ' ')} {name!r}; {hint}Known: {', '.join(known)}")
 
 
-# ---- a part with its settings ---------------------------------------------------------------------
+# ---- a part with its settings ----------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -295,8 +303,8 @@ class Choice:
 
 
 def choose(kind: str, name: str, settings: Mapping[str, Any] | None = None) -> Choice:
-    """A part with these settings. InputError for an unknown name; pydantic's ValidationError for settings
-    that it doesn't have or that are out of bounds."""
+    """A part with these settings. InputError for an unknown name; pydantic's ValidationError for
+    settings that it doesn't have or that are out of bounds."""
     validated = find(kind, name).settings.model_validate(settings or {})
     return Choice(kind, name, tuple(validated.model_dump().items()))
 

@@ -1,0 +1,339 @@
+"""Cells, trajectories, readouts: the points of the grid, their names and their keys in the store.
+
+A *trajectory* is everything that decides a sequence of weights. A *readout* is a look at it: after
+T iterations, at the raw weights or at a moving average of them. A *cell* is one of each.
+"""
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
+
+from clipgrid.study import parts
+from clipgrid.study.fields import (
+    NUMBER,
+    Count,
+    Iterations,
+    Positive,
+    Seed,
+    Settings,
+    Share,
+    TrainImages,
+    Whole,
+    canonical,
+    fault,
+    number,
+)
+from clipgrid.study.parts import Choice
+
+TRAINER_VERSION = 3
+"""Raise it when the loop's numbers change: every trajectory is then trained anew. (What parts do is
+in the key by itself.)"""
+
+
+# ---- values on the axes ----------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A kind of clipping, with its settings, and its threshold."""
+
+    choice: Choice
+    threshold: float
+
+    @classmethod
+    def read(cls, value: Any) -> "Clip":
+        """A number is the threshold of the global L2 norm; `agc0.01` names a kind and its
+        threshold, `agc0.01:eps=0.1` a setting too. ValueError for what is none."""
+        value = number(value)
+        if isinstance(value, Clip):
+            return value
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return cls.of("norm", float(value))
+        kinds = parts.names("clip_kind")
+        longest_first = "|".join(sorted(map(re.escape, kinds), key=len, reverse=True))
+        match = re.fullmatch(f"({longest_first})({NUMBER})(:.*)?", str(value), re.IGNORECASE)
+        if not match:
+            raise ValueError(
+                f"{value!r} is no clip: a number is the threshold of the global L2 norm; another"
+                f" kind stands before its own, as in agc0.01. Kinds: {', '.join(kinds)}"
+            )
+        settings = match[5] or ""
+        return cls.of(match[1].lower() + settings, number(match[2]))
+
+    @classmethod
+    def of(cls, kind: str, threshold: float) -> "Clip":
+        """ValueError for a threshold that can't be."""
+        choice = parts.parse("clip_kind", kind)
+        most = choice.part.about["most"]
+        if not 0 < threshold <= most:
+            limit = "" if most == math.inf else f" and at most {canonical(most)}"
+            raise ValueError(f"must be above 0{limit}, not {canonical(threshold)}")
+        return cls(choice, threshold)
+
+    @property
+    def kind(self) -> str:
+        """With its settings: `agc:eps=0.1`."""
+        return str(self.choice)
+
+    @property
+    def observes(self) -> bool:
+        """Whether it never fires, and only records."""
+        return self.threshold == self.choice.part.about["most"]
+
+    def __str__(self) -> str:
+        """`norm1`, `agc0.01:eps=0.1`."""
+        name, _, settings = self.kind.partition(":")
+        return f"{name}{canonical(self.threshold)}" + (f":{settings}" if settings else "")
+
+    @property
+    def word(self) -> str:
+        """As a config has it: the number alone of the global L2 norm."""
+        return canonical(self.threshold) if self.kind == "norm" else str(self)
+
+    @property
+    def label(self) -> str:
+        if self.observes:
+            return "no clipping" if self.kind == "norm" else f"no clipping ({self.kind})"
+        settings = self.kind.partition(":")[2].replace(":", ", ")
+        label = self.choice.label.format(canonical(self.threshold))
+        return f"{label} ({settings})" if settings else label
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Augmentations, one after another; none of them are the images as they are."""
+
+    choices: tuple[Choice, ...] = ()
+
+    @classmethod
+    def read(cls, value: Any) -> "Augmentation":
+        """`flip+crop`; `none`. ValueError for what is none."""
+        if isinstance(value, Augmentation):
+            return value
+        if value in (None, "none"):
+            return cls()
+        return cls(tuple(parts.parse("augmentation", name) for name in str(value).split("+")))
+
+    def __str__(self) -> str:
+        return "+".join(map(str, self.choices)) or "none"
+
+    @property
+    def label(self) -> str:
+        return " and ".join(choice.label for choice in self.choices) or "original images"
+
+
+@dataclass(frozen=True)
+class Readout:
+    """The weights after T `iterations`: the raw ones, or their moving average of decay `ema`."""
+
+    iterations: int
+    ema: float | None = None
+
+    @property
+    def name(self) -> str:
+        ema = "" if self.ema is None else f"_ema{canonical(self.ema)}"
+        return f"T{self.iterations}{ema}"
+
+    @classmethod
+    def parse(cls, name: str) -> "Readout":
+        """The inverse of `name`; ValueError on anything else."""
+        try:
+            iterations, _, ema = name.removeprefix("T").partition("_ema")
+            readout = cls(int(iterations), float(ema) if ema else None)
+        except ValueError:
+            readout = cls(0)
+        sound = readout.iterations > 0 and (readout.ema is None or 0 < readout.ema < 1)
+        if not sound or readout.name != name:
+            raise ValueError(f"{name!r} is not a readout: T500, or T500_ema0.999")
+        return readout
+
+
+# ---- trajectories ---------------------------------------------------------------------------
+
+
+class Training(Settings):
+    """What all trajectories of a study share."""
+
+    batch_size: Annotated[int, Field(ge=2), *Whole] = 32
+    """Images a step."""
+    accumulation_steps: Count = 1
+    """Parts in which a batch goes through the model; clipping sees the sum of their gradients."""
+    ema_warmup: Count = 10
+    """Averages have the decay min(d, (1+t)/(ema_warmup+t)) at step t; 1 is no warm-up."""
+    evaluate_every: Iterations = 100
+    """Steps between two looks at the validation set (the learning curves)."""
+    precision: Literal["float32", "tf32", "bfloat16"] = "float32"
+    """Of the forward pass: IEEE float32; on GPUs TF32; bfloat16 by autocast. Weights, gradients and
+    clipping stay float32."""
+    compile: Literal["none", "default", "reduce-overhead"] = "none"
+    """Mode of torch.compile; reduce-overhead is CUDA graphs."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    """Where to train."""
+    gpus_per_run: Count = 1
+    """GPUs that share every batch of a run; above 1 for runs that one takes too long for."""
+
+    @model_validator(mode="after")
+    def settings_fit_together(self) -> "Training":
+        ways = self.accumulation_steps * self.gpus_per_run
+        if self.batch_size % ways:
+            key = "accumulation_steps" if self.accumulation_steps > 1 else "gpus_per_run"
+            raise fault(key, f"{canonical(ways)} doesn't divide the batch of {self.batch_size}")
+        if self.compile == "reduce-overhead" and self.accumulation_steps > 1:
+            right = "with accumulation_steps above 1, take default"
+            raise fault(
+                "compile", f"a CUDA graph's output is overwritten by the next part: {right}"
+            )
+        if self.precision == "tf32" and self.device == "cpu":
+            raise fault("precision", "tf32 is of GPUs; a CPU has float32 or bfloat16")
+        return self
+
+
+def choice_of(kind: str) -> Any:
+    """The type of a part with its settings, read from `name:setting=value`."""
+
+    def read(value: Any) -> Choice:
+        return value if isinstance(value, Choice) else parts.parse(kind, str(value))
+
+    return Annotated[Choice, BeforeValidator(read), PlainSerializer(str)]
+
+
+class Trajectory(Training):
+    """Everything that decides the sequence of weights, the data's own content aside.
+
+    The fields are also the flags of `python -m clipgrid train`. pydantic's ValidationError for a
+    value that can't be trained with.
+    """
+
+    model: choice_of("model")  # type: ignore[valid-type]
+    """Network, with its settings: vgg11:width=0.0625."""
+    optimizer: choice_of("optimizer")  # type: ignore[valid-type]
+    """Optimizer, with its settings: momentum:weight_decay=0.0005."""
+    learning_rate: Positive
+    """Learning rate; of a schedule, the one that it starts from."""
+    clip: Annotated[Clip, BeforeValidator(Clip.read), PlainSerializer(str)]
+    """Kind and threshold: agc0.01; a number is λ of the global L2 norm."""
+    augmentation: Annotated[
+        Augmentation, BeforeValidator(Augmentation.read), PlainSerializer(str)
+    ] = Augmentation()
+    """Augmentation of the training images: flip+crop."""
+    schedule: choice_of("schedule") = Field("constant", validate_default=True)  # type: ignore
+    """Schedule of the learning rate."""
+    schedule_steps: Annotated[int, Field(ge=0), *Whole] = 0
+    """T of a schedule that depends on it; else 0."""
+    train_images: TrainImages = None
+    """How many training images, drawn by the seed; or all."""
+    label_noise: Share = 0.0
+    """Share of the training labels that are exchanged for another class's."""
+    seed: Seed
+    """Seed of weights, batches, augmentation and dropout."""
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """Of the name. Runs with the same first words lie near each other in the grid."""
+        unusual = (
+            f"_{self.schedule}{self.schedule_steps or ''}"
+            if str(self.schedule) != "constant"
+            else "",
+            f"_n{self.train_images}" if self.train_images else "",
+            f"_noise{canonical(self.label_noise)}" if self.label_noise else "",
+        )
+        return (
+            f"{self.model.name}_{self.optimizer.name}",
+            f"lr{canonical(self.learning_rate)}",
+            str(self.clip),
+            str(self.augmentation) + "".join(unusual),
+            f"seed{self.seed}",
+        )
+
+    @property
+    def name(self) -> str:
+        """For people and for files: what differs within a study."""
+        return "_".join(self.words)
+
+    @property
+    def arm(self) -> str:
+        """The name without the seed: what runs that are compared over seeds have in common."""
+        return "_".join(self.words[:-1])
+
+    def learning_rate_at(self, step: int) -> float:
+        """The learning rate of step `step`, counted from 0."""
+        return self.learning_rate * self.schedule(step, self.schedule_steps)
+
+    def key(self, data: str) -> dict[str, Any]:
+        """What the stored states and results of this trajectory are found by, JSON-ready: its parts
+        with the checksums of their source, and every other setting that isn't as it was when that
+        setting was introduced. `data` is the checksum of the images."""
+        chosen = {
+            "model": self.model.key,
+            "optimizer": self.optimizer.key,
+            "clip": {**self.clip.choice.key, "threshold": canonical(self.clip.threshold)},
+            "augmentation": [choice.key for choice in self.augmentation.choices],
+            "schedule": self.schedule.key,
+        }
+        others = {
+            name: value
+            for name, value in self
+            if name not in chosen and value != INTRODUCED.get(name, self.default(name))
+        }
+        return {"trainer": TRAINER_VERSION, "data": data, **chosen, **others}
+
+    @classmethod
+    def default(cls, name: str) -> Any:
+        return cls.model_fields[name].default
+
+    @property
+    def changed(self) -> dict[str, Any]:
+        """The settings that are required or not as by default, JSON-ready: `Trajectory(**changed)`
+        is this one."""
+        return self.model_dump(mode="json", exclude_defaults=True)
+
+
+INTRODUCED: dict[str, Any] = {}
+"""The default that a setting had when it was introduced, where it has another today."""
+
+
+def replace(trajectory: Trajectory, **changes: Any) -> Trajectory:
+    """The trajectory with some settings changed, validated."""
+    return Trajectory.model_validate(dict(trajectory) | changes)
+
+
+def digest(key: dict[str, Any]) -> str:
+    """A short, stable name for a key."""
+    return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One point of the grid: one row of cells.csv."""
+
+    trajectory: Trajectory
+    readout: Readout
+
+    @property
+    def name(self) -> str:
+        return f"{self.trajectory.name}/{self.readout.name}"
+
+
+Runs = dict[Trajectory, list[Readout]]
+"""Trajectories, each with the readouts that are asked of it, in order of T."""
+
+
+def runs_of(cells: Iterable[Cell]) -> Runs:
+    """The runs that `cells` need: each trajectory once."""
+    runs: Runs = {}
+    for cell in cells:
+        runs.setdefault(cell.trajectory, []).append(cell.readout)
+    return {t: sorted(set(r), key=lambda r: (r.iterations, r.ema or 0)) for t, r in runs.items()}
+
+
+def steps(cells: Iterable[Cell]) -> tuple[int, int]:
+    """Steps that `cells` ask for, each trained alone, and steps that their trajectories take."""
+    cells = list(cells)
+    asked = sum(cell.readout.iterations for cell in cells)
+    return asked, sum(readouts[-1].iterations for readouts in runs_of(cells).values())

@@ -378,3 +378,9 @@ def test_models_that_were_among_the_best_would_be_no_contradiction(evidence, mon
 
     with_document(monkeypatch, best)
     assert COMPUTATIONS["best_models_so_far"](evidence).verdict == "inconclusive"
+
+
+def test_vggs_plain_clipping_run_is_the_one_whose_accuracy_is_said_to_be_lower():
+    vgg = computations.document().query("section == '4.1.1' and family == 'vgg'")
+    words = vgg.set_index("ema").words.fillna("")
+    assert words.to_dict() == {"none": "accuracy lower than the moving average's", "any": ""}

@@ -497,6 +497,26 @@ def test_the_studies_have_the_cells_that_each_claim_needs(path, tmp_path):
                 assert evidence.rows_of({**usual, **verdicts.words(asked.cells.axes)}), key
 
 
+@pytest.mark.parametrize(("better", "verdict"), [(3, "supported"), (-3, "refuted")])
+def test_vggs_plain_clipping_run_is_said_to_be_less_accurate_than_the_average(
+    bench, better, verdict
+):
+    """C15: what would support it is an average that is more accurate than the raw weights."""
+
+    def measured(cell):
+        averaged = cell.readout.ema is not None
+        gain = (better + WIDE[cell.trajectory.seed]) * averaged
+        return {"validation_accuracy": 0.5 + gain / 100}
+
+    evidence = bench.study(
+        measured, models={"vgg11": {"width": 0.125}}, iterations=[1000], ema=["none", 0.999]
+    )
+    shipped = claims.load(ROOT / "claims.yaml")
+    alone = shipped.model_copy(update={"claims": {"C15": shipped.claims["C15"]}})
+    [found] = verdicts.judge(alone, evidence).itertuples()
+    assert (found.verdict, found.effect) == (verdict, pytest.approx(better))
+
+
 # ---- families of models --------------------------------------------------------------------------
 
 NETS = {"alexnet": {"width": 0.125}, "vgg11": {"width": 0.125}, "vgg13": {"width": 0.125}}

@@ -26,7 +26,7 @@ def main() -> None:
 
 def judged(study: Path) -> dict:
     """Seconds from finished cells to the report; {verdict: number of claims} of the document's
-    claims and of the published facts."""
+    claims, by what decided them, and of the published facts."""
     snakemake = ("snakemake", "--cores", str(CORES), "--configfile", str(study))
     results = ROOT / yaml.safe_load((ROOT / study).read_text())["results"]
     if not list(results.glob("cells/*/run.json")):
@@ -39,7 +39,10 @@ def judged(study: Path) -> dict:
     return {
         "cells": len(pd.read_csv(results / "cells.csv")),
         "seconds_from_cells_to_report": round(seconds, 1),
-        "claims": claims[~published].verdict.value_counts().to_dict(),
+        "claims": {
+            by: mine.verdict.value_counts().to_dict()
+            for by, mine in claims[~published].groupby("decided_by")
+        },
         "published_facts": claims[published].verdict.value_counts().to_dict(),
     }
 

@@ -822,13 +822,7 @@ def test_that_it_did_not_happen_in_some_runs_is_no_proof(bench):
 
 
 def test_a_figure_of_other_images_stands_beside_the_measured_one(bench):
-    figure = {
-        "statistic": "figure of other data",
-        "measure": "test_accuracy",
-        "figure": "71%",
-        "cells": {"clips": [1]},
-    }
-    found = bench.verdict(bench.study(by_seed([0] * 6)), figure)
+    found = bench.verdict(bench.study(by_seed([0] * 6)), FIGURE)
     assert found.verdict == "not comparable"
     assert (found.effect, found.unit) == (pytest.approx(30 + 7 * 2.5), "%")
     assert "71%" in found.reason
@@ -836,7 +830,7 @@ def test_a_figure_of_other_images_stands_beside_the_measured_one(bench):
 
     evidence = bench.study(by_seed([0] * 6))
     evidence.about["name"] = "imagenet"
-    found = bench.verdict(evidence, figure)
+    found = bench.verdict(evidence, FIGURE)
     assert found.verdict == "not comparable"
     assert "it comes without batch size, learning rate and seeds" in found.reason
 
@@ -960,8 +954,135 @@ def test_the_same_cells_give_the_same_table_byte_for_byte(bench, tmp_path):
     assert (tmp_path / "claims.csv").read_text() == GOLDEN.read_text()
 
 
-# verdicts.py
+# ---- the rule that decided -----------------------------------------------------------------------
+
 COMPUTED = {"statistic": "computation", "name": "alexnet_input"}
+ILL_POSED = {"statistic": "computation", "name": "alexnet_on_imagenet"}
+FIGURE = {
+    "statistic": "figure of other data",
+    "measure": "test_accuracy",
+    "figure": "71%",
+    "cells": {"clips": [1]},
+}
+NO_CELLS = rule(cells={"iterations": [99]})
+VALIDATION = {"measure": "validation_accuracy"}
+TRAIN = {"measure": "train_accuracy"}
+
+
+def by_measure(test, validation, train=0 * WIDE):
+    """Where λ = 1 each accuracy is higher by so many points, a number a seed."""
+
+    def measured(cell):
+        here = {"test": test, "validation": validation, "train": train}
+        return {
+            f"{of}_accuracy": 0.5 + clipped_at_1(cell) * points[cell.trajectory.seed] / 100
+            for of, points in here.items()
+        }
+
+    return measured
+
+
+def shown(found):
+    return found.verdict, found.measure, found.decided_by
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_what_is_supported_shows_the_rule_with_the_weakest_support(bench, turned):
+    evidence = bench.study(by_measure(9 + WIDE, 3 + WIDE))
+    rules = [rule(), rule(**VALIDATION)]
+    found = bench.verdict(evidence, *(reversed(rules) if turned else rules))
+    assert shown(found) == ("supported", "validation_accuracy", "test")
+    alone = bench.verdict(evidence, rule(**VALIDATION))
+    columns = ["effect", "low", "high", "p", "unit", "n", "sign_flip_p", "cohens_d", "superiority"]
+    assert found[columns].tolist() == alone[columns].tolist()
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_what_is_refuted_shows_the_rule_with_the_strongest_evidence_against_it(bench, turned):
+    evidence = bench.study(by_measure(3 + WIDE, -9 + WIDE, -3 + WIDE))
+    rules = [rule(), rule(**VALIDATION), rule(**TRAIN)]
+    found = bench.verdict(evidence, *(reversed(rules) if turned else rules))
+    assert shown(found) == ("refuted", "validation_accuracy", "test")
+    assert found.effect == pytest.approx(-9)
+
+
+def test_what_one_stratum_refutes_shows_its_rule_and_names_the_stratum(bench):
+    def measured(cell):
+        better = {"alexnet": 10, "vgg11": -4}[cell.trajectory.model] + WIDE[cell.trajectory.seed]
+        return {"test_accuracy": 0.5 + better / 100 * clipped_at_1(cell)}
+
+    evidence = bench.study(measured, models=TWO_MODELS)
+    holds = rule("same", measure="validation_accuracy")  # no difference there
+    found = bench.verdict(evidence, holds, rule())
+    assert shown(found) == ("refuted", "test_accuracy", "test")
+    assert found.effect == pytest.approx(3)
+    assert found.reason.startswith("Not in general: VGG-11: -4.0 points. ")
+
+
+def test_a_counterexample_of_a_rule_that_did_not_refute_is_not_named(bench):
+    """The claim is refuted by its first rule; in the second one stratum is lower by chance."""
+
+    def measured(cell):
+        seed, model = cell.trajectory.seed, cell.trajectory.model
+        lower = {"alexnet": 2, "vgg11": -0.9}[model] + WIDE[seed]
+        accuracies = {"test_accuracy": -9 + WIDE[seed], "validation_accuracy": lower}
+        return {k: 0.5 + clipped_at_1(cell) * v / 100 for k, v in accuracies.items()}
+
+    evidence = bench.study(measured, models=TWO_MODELS)
+    found = bench.verdict(evidence, rule(), rule(**VALIDATION))
+    assert shown(found) == ("refuted", "test_accuracy", "test")
+    assert not found.reason.startswith("Not in general")
+    alone = bench.verdict(evidence, rule(**VALIDATION))
+    assert (alone.verdict, "Not in general" in alone.reason) == ("inconclusive", False)
+    assert 0.05 < alone.p_against < 0.5
+
+
+def test_what_is_inconclusive_shows_its_first_rule_that_is_undecided(bench):
+    evidence = bench.study(by_measure(3 + WIDE, 0.9 + WIDE, 0.8 + WIDE))
+    found = bench.verdict(evidence, rule(), rule(**VALIDATION), rule(**TRAIN))
+    assert shown(found) == ("inconclusive", "validation_accuracy", "test")
+    found = bench.verdict(evidence, rule(), rule(**TRAIN), rule(**VALIDATION))
+    assert shown(found) == ("inconclusive", "train_accuracy", "test")
+
+
+def test_a_rule_without_cells_is_undecided_and_shows_no_effect(bench):
+    found = bench.verdict(bench.study(by_seed(3 + WIDE)), rule(), NO_CELLS)
+    assert shown(found) == ("inconclusive", "", "test")
+    assert math.isnan(found.effect)
+
+
+def test_what_only_the_correction_leaves_undecided_shows_the_weakest_support(bench):
+    evidence = bench.study(by_measure(9 + WIDE, NEARLY))
+    weak = rule(**VALIDATION)
+    table = bench.judge(evidence, Q1=[rule(), weak], Q2=rule("lower"), Q3=rule("lower"))
+    assert shown(table.loc["Q1"]) == ("inconclusive", "validation_accuracy", "test")
+    assert table.p["Q1"] == pytest.approx(3 * 0.03, abs=0.003)
+
+
+@pytest.mark.parametrize(
+    ("rules", "expected"),
+    [
+        ([rule(), ILL_POSED], ("ill-posed", "published top-1 accuracy", "computation")),
+        ([FIGURE], ("not comparable", "test_accuracy", "figure")),
+        ([rule(**VALIDATION), FIGURE], ("not comparable", "test_accuracy", "figure")),
+        ([COMPUTED], ("supported", "side of the first map", "computation")),
+        ([COMPUTED, rule()], ("supported", "test_accuracy", "test")),
+        ([COMPUTED, rule(**VALIDATION)], ("refuted", "validation_accuracy", "test")),
+        ([COMPUTED, NO_CELLS], ("inconclusive", "", "test")),
+    ],
+)
+def test_a_verdict_that_a_rule_fixes_shows_that_rule(bench, rules, expected):
+    evidence = bench.study(by_measure(3 + WIDE, -3 + WIDE))
+    assert shown(bench.verdict(evidence, *rules)) == expected
+
+
+def test_one_run_that_refutes_what_never_happens_is_a_count_and_no_test(bench):
+    evidence = bench.study(lambda cell: {"steps_clipped": int(clipped_at_1(cell))})
+    found = bench.verdict(evidence, rule("lower"), NEVER_CLIPPED)
+    assert shown(found) == ("refuted", "runs clipped", "computation")
+
+
+# ---- several rules, several arms -----------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

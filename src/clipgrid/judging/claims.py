@@ -7,7 +7,7 @@ Each claim is one statement with the rules, fixed before the run, that decide on
 import hashlib
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, WithJsonSchema
 
@@ -123,6 +123,7 @@ class Contrast(Settings):
 class Paired(Contrast):
     """The difference of a measure between two arms, paired by seed, by Student's t."""
 
+    decided_by: ClassVar[str] = "test"
     statistic: Literal["paired t"]
     measure: Literal[*UNITS]  # type: ignore[valid-type]
     """What is measured of each cell."""
@@ -142,6 +143,7 @@ class Sooner(Contrast):
     """Which arm reaches a validation accuracy in fewer steps, paired by seed, by the sign test: a
     run that never does needs infinitely many."""
 
+    decided_by: ClassVar[str] = "test"
     statistic: Literal["sign test"]
     target: Quantity
     """Accuracy to reach."""
@@ -152,6 +154,7 @@ class Sooner(Contrast):
 class Rates(Contrast):
     """How often runs of two arms meet an event: Newcombe's interval, Fisher's exact test."""
 
+    decided_by: ClassVar[str] = "test"
     statistic: Literal["Newcombe"]
     event: Literal[*EVENTS]  # type: ignore[valid-type]
     """What happens to a run."""
@@ -160,8 +163,10 @@ class Rates(Contrast):
 
 
 class Never(Settings):
-    """That an event never happens to a run: the Clopper-Pearson interval of its rate."""
+    """That an event never happens to a run: the Clopper-Pearson interval of its rate. Nothing is
+    tested: the runs are counted, and one to which it happens refutes the statement."""
 
+    decided_by: ClassVar[str] = "computation"
     statistic: Literal["Clopper-Pearson"]
     event: Literal[*EVENTS]  # type: ignore[valid-type]
     """What is said never to happen."""
@@ -172,6 +177,7 @@ class Never(Settings):
 class Stated(Settings):
     """A figure that the document measured on other images: it stands beside the measured one."""
 
+    decided_by: ClassVar[str] = "figure"
     statistic: Literal["figure of other data"]
     measure: Literal[*UNITS]  # type: ignore[valid-type]
     """What was measured."""
@@ -184,6 +190,7 @@ class Stated(Settings):
 class Computation(Settings):
     """A statement that can be computed on: the name of one of `computations`."""
 
+    decided_by: ClassVar[str] = "computation"
     statistic: Literal["computation"]
     name: Literal[*COMPUTATIONS]  # type: ignore[valid-type]
     """Which."""
@@ -210,7 +217,7 @@ class Claim(Settings):
     source: str | None = None
     """Of a published fact: where it was found."""
     rules: Annotated[list[Rule], BeforeValidator(some)]
-    """All must hold; the first one's effect is shown."""
+    """All must hold; the effect of the one that decides is shown."""
 
 
 class Claims(Settings):

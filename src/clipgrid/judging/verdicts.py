@@ -643,23 +643,39 @@ def strongest(found: list[Finding]) -> float:
     return math.nan if final or not tested else min(len(tested) * min(tested), 1.0)
 
 
+def deciding(verdict: str, found: list[Finding]) -> Finding:
+    """The finding that a claim's verdict rests on, among those of its rules."""
+    tested = [f for f in found if not f.verdict]
+    fixed = [f for f in found if f.verdict == verdict]
+    if verdict == "inconclusive":
+        undecided = [f for f in found if f in fixed or (f in tested and not f.support < ALPHA)]
+        if undecided:
+            return undecided[0]
+    elif fixed and not (verdict == "supported" and tested):
+        return fixed[0]
+    elif verdict == "refuted":
+        return min((f for f in tested if not math.isnan(f.against)), key=lambda f: f.against)
+    return max(tested, key=lambda f: f.support)
+
+
 def row(key: str, claim: Claim, found: list[Finding], support: float, against: float) -> dict:
     """A row of claims.csv."""
-    first = found[0]
     fixed = [f.verdict for f in found]
     final = [v for v in VERDICTS[3:] if v in fixed]  # what no p changes
-    reason = "".join(dict.fromkeys(f.reason for f in found))
-    needed = None
     if final:
         verdict = final[0]
     elif "refuted" in fixed or against < ALPHA:
         verdict = "refuted"
-        if counterexamples := [f.counterexample for f in found if f.counterexample]:
-            reason = f"Not in general: {counterexamples[0]}. " + reason
     elif set(fixed) == {"supported"} or ("inconclusive" not in fixed and support < ALPHA):
         verdict = "supported"
     else:
         verdict = "inconclusive"
+    shown = deciding(verdict, found)
+    reason = "".join(dict.fromkeys(f.reason for f in found))
+    needed = None
+    if verdict == "refuted" and shown.counterexample:
+        reason = f"Not in general: {shown.counterexample}. " + reason
+    elif verdict == "inconclusive":
         tested = [f for f in found if not f.verdict]
         undecided = [f for f in tested if not f.support < ALPHA] or tested
         if any(f.n == 1 for f in tested):
@@ -674,17 +690,18 @@ def row(key: str, claim: Claim, found: list[Finding], support: float, against: f
         "family": claim.family,
         "statement": claim.statement,
         "verdict": verdict,
-        "measure": first.measure,
-        "unit": first.unit,
-        "effect": first.effect,
-        "low": first.low,
-        "high": first.high,
+        "decided_by": claim.rules[found.index(shown)].decided_by,
+        "measure": shown.measure,
+        "unit": shown.unit,
+        "effect": shown.effect,
+        "low": shown.low,
+        "high": shown.high,
         "p": support,
         "p_against": against,
-        "n": first.n,
-        "sign_flip_p": first.sign_flip_p,
-        "cohens_d": first.cohens_d,
-        "superiority": first.superiority,
+        "n": shown.n,
+        "sign_flip_p": shown.sign_flip_p,
+        "cohens_d": shown.cohens_d,
+        "superiority": shown.superiority,
         "seeds_needed": needed,
         "exhibit": claim.exhibit,
         "source": claim.source or "",

@@ -25,7 +25,7 @@ def main() -> None:
 
 
 def judged(study: Path) -> dict:
-    """Seconds from finished cells to the report; {verdict: number of claims} of the document's
+    """Seconds from finished cells to the report; {verdict: number of claims} of the article's
     claims, by what decided them, and of the published facts."""
     snakemake = ("snakemake", "--cores", str(CORES), "--configfile", str(study))
     results = ROOT / yaml.safe_load((ROOT / study).read_text())["results"]

@@ -1,5 +1,6 @@
-"""Claims: the document's list is complete, and what is said of files that can't be judged by."""
+"""Claims: the article's list is complete, and what is said of files that can't be judged by."""
 
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -76,10 +77,10 @@ def without(key, rule):
     return {k: v for k, v in rule.items() if k != key}
 
 
-# ---- the document's claims ----------------------------------------------------------------------
+# ---- the article's claims ----------------------------------------------------------------------
 
 
-def test_every_statement_of_the_document_has_its_claim():
+def test_every_statement_of_the_article_has_its_claim():
     ids = [key for key in SHIPPED if not key.startswith("E")]
     assert ids == [f"{k}{i}" for k, n in (("Q", 9), ("C", 20), ("D", 21)) for i in range(1, n + 1)]
 
@@ -112,6 +113,24 @@ def test_20_of_the_articles_claims_are_tested_the_others_computed_or_figures():
         "computation and test": 2,
     }
     assert [key for key, kind in kinds.items() if kind == "computation and test"] == ["C1", "C2"]
+
+
+def test_the_article_is_named_by_its_author_and_has_no_title_and_no_date():
+    article = load(ROOT / "claims.yaml").article
+    author = '禅与计算机程序设计艺术 ("Zen and the Art of Computer Programming")'
+    assert article.model_dump() == {"author": author, "title": None, "date": None}
+
+
+def test_every_statement_of_the_article_is_found_by_its_section_and_a_few_words():
+    own = [c for c in SHIPPED.values() if c.kind != "published"]
+    assert all(re.fullmatch(r"\d(\.\d)*", c.section) for c in own)
+    assert all(c.phrase and len(c.phrase) <= 24 for c in own)  # never a sentence of it
+    assert not any(c.phrase for c in SHIPPED.values() if c.kind == "published")
+
+
+def test_claims_of_ones_own_need_no_article_and_no_phrase(loaded):
+    claims = loaded({"Q1": claim()})
+    assert (claims.article, claims.claims["Q1"].phrase) == (None, None)
 
 
 def test_no_statement_stands_there_twice():
@@ -291,6 +310,7 @@ def test_a_fault_of_any_statistic_is_reported_with_its_key(faults, rule, where, 
         ({"rules": None}, "rules", "at least one value is needed"),
         ({"kind": "comparison"}, "kind", "did you mean comparative?"),
         ({"section": 3.3}, "section", "string, not 3.3"),
+        ({"phrase": "a whole sentence of the article, word by word"}, "phrase", "40 characters"),
         ({"famly": "f"}, "famly", "unknown key; did you mean family?"),
         ({"kind": "published"}, "source", "published facts have one, and no others"),
         ({"source": "Doe 2020"}, "source", "published facts have one, and no others"),
@@ -306,6 +326,12 @@ def test_a_fault_of_a_claim_is_reported_with_its_key(faults, change, where, hint
 def test_a_fault_in_what_is_usual_is_reported_with_its_key(faults):
     [line] = faults({"Q1": claim()}, usual={"model": ["alexnet"], "clips": ["norm1"]})
     assert line.startswith("usual.model: unknown key; did you mean models?")
+
+
+def test_an_article_without_an_author_is_a_fault(faults):
+    assert faults({"Q1": claim()}, article={"title": "On clipping"}) == ["article.author: missing"]
+    [line] = faults({"Q1": claim()}, article={"author": "Doe", "year": 2020})
+    assert line.startswith("article.year: unknown key; Known: author, title, date")
 
 
 def test_a_file_without_claims_is_a_fault(faults):
@@ -362,7 +388,7 @@ def test_a_file_that_is_missing_or_no_mapping_is_refused_by_name(tmp_path):
 
 
 # claims.py
-def test_the_documents_claims_satisfy_the_schema():
+def test_the_articles_claims_satisfy_the_schema():
     shipped = yaml.safe_load((ROOT / "claims.yaml").read_text())
     assert list(Draft202012Validator(schema()).iter_errors(shipped)) == []
 

@@ -13,7 +13,7 @@ from torch import nn
 from clipgrid import clipping, models
 from clipgrid.images import augment
 from clipgrid.images.data import SPLITS, open_to_write
-from clipgrid.judging import computations
+from clipgrid.judging import article, computations
 from clipgrid.judging.computations import COMPUTATIONS
 from clipgrid.torchvision_on_cpu import torchvision
 from clipgrid.training import trainer
@@ -303,7 +303,7 @@ def test_validation_on_augmented_images_would_be_seen(evidence, monkeypatch):
     assert COMPUTATIONS["validates_on_originals"](evidence).verdict == "refuted"
 
 
-# ---- what others have published, and what the document says --------------------------------------
+# ---- what others have published, and what the article says --------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -315,7 +315,7 @@ def test_validation_on_augmented_images_would_be_seen(evidence, monkeypatch):
     ],
 )
 def test_the_published_accuracies_are_those_of_torchvisions_weights(model, weights):
-    published = computations.published().loc[model]
+    published = article.published().loc[model]
     metrics = weights.meta["_metrics"]["ImageNet-1K"]
     assert (published.torchvision_top1, published.torchvision_top5) == (
         metrics["acc@1"],
@@ -325,10 +325,10 @@ def test_the_published_accuracies_are_those_of_torchvisions_weights(model, weigh
 
 def with_published(monkeypatch, **values):
     """Publish these values, `model.column` or `column` of all models, instead."""
-    table = computations.published()
+    table = article.published()
     for key, value in values.items():
         table[key] = value
-    monkeypatch.setattr(computations, "published", lambda: table)
+    monkeypatch.setattr(article, "published", lambda: table)
 
 
 @pytest.mark.parametrize(
@@ -358,17 +358,17 @@ def test_a_vgg_as_good_as_a_resnet_would_be_seen(evidence, monkeypatch):
     assert (answer.verdict, answer.value) == ("supported", 0)
 
 
-def with_document(monkeypatch, change):
-    table = computations.document()
+def with_article(monkeypatch, change):
+    table = article.stated()
     change(table)
-    monkeypatch.setattr(computations, "document", lambda: table)
+    monkeypatch.setattr(article, "stated", lambda: table)
 
 
 def test_an_accuracy_that_falls_with_T_would_be_no_contradiction(evidence, monkeypatch):
     def falls(table):
         table.loc[(table.family == "vgg") & (table.accuracy == "74"), "accuracy"] = "57"
 
-    with_document(monkeypatch, falls)
+    with_article(monkeypatch, falls)
     assert COMPUTATIONS["more_iterations_less_accuracy"](evidence).verdict == "inconclusive"
 
 
@@ -376,11 +376,11 @@ def test_models_that_were_among_the_best_would_be_no_contradiction(evidence, mon
     def best(table):
         table.loc[(table.family == "vgg") & (table.accuracy == "58"), "accuracy"] = "75"
 
-    with_document(monkeypatch, best)
+    with_article(monkeypatch, best)
     assert COMPUTATIONS["best_models_so_far"](evidence).verdict == "inconclusive"
 
 
 def test_vggs_plain_clipping_run_is_the_one_whose_accuracy_is_said_to_be_lower():
-    vgg = computations.document().query("section == '4.1.1' and family == 'vgg'")
+    vgg = article.stated().query("section == '4.1.1' and family == 'vgg'")
     words = vgg.set_index("ema").words.fillna("")
     assert words.to_dict() == {"none": "accuracy lower than the moving average's", "any": ""}

@@ -515,6 +515,7 @@ def test_vggs_plain_clipping_run_is_said_to_be_less_accurate_than_the_average(
     alone = shipped.model_copy(update={"claims": {"C15": shipped.claims["C15"]}})
     [found] = verdicts.judge(alone, evidence).itertuples()
     assert (found.verdict, found.effect) == (verdict, pytest.approx(better))
+    assert (found.section, found.phrase) == ("4.1.1", "实验的准确率更低")
 
 
 # ---- families of models --------------------------------------------------------------------------
@@ -825,7 +826,7 @@ def test_a_figure_of_other_images_stands_beside_the_measured_one(bench):
     found = bench.verdict(bench.study(by_seed([0] * 6)), FIGURE)
     assert found.verdict == "not comparable"
     assert (found.effect, found.unit) == (pytest.approx(30 + 7 * 2.5), "%")
-    assert "71%" in found.reason
+    assert "The article's 71%, of ImageNet," in found.reason
     assert "digits" in found.reason
 
     evidence = bench.study(by_seed([0] * 6))

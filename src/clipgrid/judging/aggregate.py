@@ -84,8 +84,8 @@ def read_cells(results: Path) -> pd.DataFrame:
     return pd.read_csv(results / "cells.csv", dtype={"train_images": str})
 
 
-def documented(cells: pd.DataFrame, s: Study) -> pd.DataFrame:
-    """The rows of the cells' table that belong to an experiment of the document."""
+def of_article(cells: pd.DataFrame, s: Study) -> pd.DataFrame:
+    """The rows of the cells' table that belong to an experiment of the article."""
     sections = {name for name, experiment in s.experiments.items() if experiment.section}
     members = cells.experiments.fillna("").str.split()
     return cells[members.map(lambda names: not sections.isdisjoint(names))]

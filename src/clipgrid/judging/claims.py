@@ -27,7 +27,7 @@ from clipgrid.study.config import (
 from clipgrid.study.grid import CLIPS, FAMILIES, MODELS, TRANSFORMATIONS
 
 KINDS = ("quantitative", "comparative", "inference", "definition", "protocol", "published")
-"""What a claim is; `published` ones are not the document's, but facts that others have found."""
+"""What a claim is; `published` ones are not the article's, but facts that others have found."""
 
 UNITS = {
     **{f"{of}_accuracy": "points" for of in ("train", "validation", "test", *TRANSFORMATIONS)},
@@ -128,7 +128,7 @@ class Paired(Contrast):
     measure: Literal[*UNITS]  # type: ignore[valid-type]
     """What is measured of each cell."""
     claim: Literal["higher", "lower", "not lower", "not higher", "same", "different"]
-    """How the document says that the arm compares."""
+    """How the article says that the arm compares."""
     margin: Quantity
     """The smallest difference that matters."""
     gain: Gain | None = None
@@ -148,7 +148,7 @@ class Sooner(Contrast):
     target: Quantity
     """Accuracy to reach."""
     claim: Literal["sooner", "later"]
-    """When the document says that the arm reaches it."""
+    """When the article says that the arm reaches it."""
 
 
 class Rates(Contrast):
@@ -159,7 +159,7 @@ class Rates(Contrast):
     event: Literal[*EVENTS]  # type: ignore[valid-type]
     """What happens to a run."""
     claim: Literal["more often", "less often"]
-    """How the document says that the arm compares."""
+    """How the article says that the arm compares."""
 
 
 class Never(Settings):
@@ -175,16 +175,16 @@ class Never(Settings):
 
 
 class Stated(Settings):
-    """A figure that the document measured on other images: it stands beside the measured one."""
+    """A figure that the article measured on other images: it stands beside the measured one."""
 
     decided_by: ClassVar[str] = "figure"
     statistic: Literal["figure of other data"]
     measure: Literal[*UNITS]  # type: ignore[valid-type]
     """What was measured."""
     cells: Annotated[Cells, AfterValidator(named)]
-    """Cells that are the document's, but for the images."""
+    """Cells that are the article's, but for the images."""
     figure: str
-    """What the document states."""
+    """What the article states."""
 
 
 class Computation(Settings):
@@ -205,7 +205,9 @@ class Claim(Settings):
     """One statement, and how it is decided."""
 
     section: str
-    """Of the document; of a published fact, `external`."""
+    """Of the article; of a published fact, `external`."""
+    phrase: Annotated[str, Field(max_length=40)] | None = None
+    """A few words of the article, as they stand there, by which the statement is found."""
     kind: Literal[*KINDS]  # type: ignore[valid-type]
     """What kind of statement it is."""
     statement: str
@@ -220,9 +222,22 @@ class Claim(Settings):
     """All must hold; the effect of the one that decides is shown."""
 
 
+class Article(Settings):
+    """What is judged, as one cites it."""
+
+    author: str
+    """Who wrote it, as it is signed."""
+    title: str | None = None
+    """Its title, if it carries one."""
+    date: str | None = None
+    """When it appeared, if it says so."""
+
+
 class Claims(Settings):
     """A file of claims."""
 
+    article: Article | None = None
+    """The article that states them."""
     usual: Cells = Cells()
     """What the cells of a rule have on an axis that the rule doesn't name."""
     claims: Annotated[

@@ -1,12 +1,11 @@
 """Statements that need no training to be judged: each is computed, in a second, whenever claims are
 judged. A computation takes the evidence of a study, of which most need
-nothing, and says whether the document's statement holds, with what it saw.
+nothing, and says whether the article's statement holds, with what it saw.
 """
 
 import copy
 import math
 from collections.abc import Callable
-from importlib import resources
 from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 
 from clipgrid import clipping, models
 from clipgrid.images.data import Dataset
+from clipgrid.judging import article
 from clipgrid.study.grid import Trajectory, family
 from clipgrid.study.names import model_name
 from clipgrid.training.trainer import Run
@@ -101,18 +101,6 @@ def weights_after(evidence: "Evidence", steps: int, decays: set[float], **settin
     return run
 
 
-def document() -> pd.DataFrame:
-    """The figures that the document states."""
-    with resources.files("clipgrid.judging").joinpath("document.csv").open() as file:
-        return pd.read_csv(file, dtype={"section": str})
-
-
-def published() -> pd.DataFrame:
-    """What others have published of the three architectures on ImageNet, with sources."""
-    with resources.files("clipgrid.judging").joinpath("published.csv").open() as file:
-        return pd.read_csv(file).set_index("model")
-
-
 # ---- what clipping is ---------------------------------------------------------------------------
 
 
@@ -147,7 +135,7 @@ def gradients_below_are_clipped(evidence: "Evidence") -> Answer:
     return decided(
         changed[0.5] and not changed[2.0],
         "At λ = 1 a gradient of norm 0.5 keeps every bit and one of norm 2 is scaled down: those"
-        " above the threshold are clipped, as the document's own formula has it.",
+        " above the threshold are clipped, as the article's own formula has it.",
     )
 
 
@@ -183,7 +171,7 @@ def formula(evidence: "Evidence") -> Answer:
     return decided(
         worst < 1e-5,
         "In float64 it is torch's clip_grad_norm_ but for the 1e-6 that torch adds to the norm. The"
-        " document writes |g| and names no norm; it has to be one of the whole gradient.",
+        " article writes |g| and names no norm; it has to be one of the whole gradient.",
         worst,
         "largest relative difference",
     )
@@ -239,7 +227,7 @@ def explosion_is_vanishing(evidence: "Evidence") -> Answer:
     ratio = sizes[2.0] / sizes[0.5]
     return decided(
         ratio < 10,
-        "The document gives the one name for the other. Through 20 layers of gain 2 the first"
+        "The article gives the one name for the other. Through 20 layers of gain 2 the first"
         f" layer's gradient has the norm {sizes[2.0]:.1e}, of gain 1/2 {sizes[0.5]:.1e}: exploding"
         " and vanishing are opposites.",
     )
@@ -436,18 +424,18 @@ def augmentation_enlarges_the_store(evidence: "Evidence") -> Answer:
     )
 
 
-# ---- what the document says elsewhere -----------------------------------------------------------
+# ---- what the article says elsewhere -----------------------------------------------------------
 
 
 @computation
 def alexnet_on_imagenet(evidence: "Evidence") -> Answer:
     """Which published accuracies of AlexNet are above 81%?"""
-    row = published().loc["AlexNet"]
+    row = article.published().loc["AlexNet"]
     top1, top5 = max(row.top1, row.torchvision_top1), max(row.top5, row.torchvision_top5)
     reason = (
         f"The metric isn't named. Published are {row.top1}% top-1 and {row.top5}% top-5"
         f" ({row.source}), and torchvision's weights have {row.torchvision_top1}% and"
-        f" {row.torchvision_top5}%: above 81% is true of top-5 alone, and the document's other"
+        f" {row.torchvision_top5}%: above 81% is true of top-5 alone, and the article's other"
         " accuracies read as top-1."
     )
     verdict = "ill-posed" if top1 <= 81 < top5 else "supported" if top1 > 81 else "refuted"
@@ -457,19 +445,19 @@ def alexnet_on_imagenet(evidence: "Evidence") -> Answer:
 @computation
 def alexnet_optimizers(evidence: "Evidence") -> Answer:
     """With what was AlexNet trained?"""
-    row = published().loc["AlexNet"]
+    row = article.published().loc["AlexNet"]
     used = set(row.optimizer.split("; "))
     return decided(
         used == {"momentum", "RMSProp"},
         f"AlexNet was published with {' and '.join(sorted(used))} ({row.source}); RMSProp is"
-        " younger. The document reports nothing by optimizer; here both are run.",
+        " younger. The article reports nothing by optimizer; here both are run.",
     )
 
 
 @computation
 def vgg_beats_resnet(evidence: "Evidence") -> Answer:
     """VGG's and ResNet's accuracies on ImageNet."""
-    table = published()
+    table = article.published()
     vgg, resnet = table.loc["VGG-16"], table.loc["ResNet-50"]
     return decided(
         vgg.torchvision_top1 >= resnet.torchvision_top1,
@@ -483,8 +471,8 @@ def vgg_beats_resnet(evidence: "Evidence") -> Answer:
 
 @computation
 def more_iterations_less_accuracy(evidence: "Evidence") -> Answer:
-    """Does the document's own table have lower accuracies at larger T?"""
-    table = document()
+    """Does the article's own table have lower accuracies at larger T?"""
+    table = article.stated()
     table["percent"] = pd.to_numeric(table.accuracy.str.extract(r"(\d+)")[0])
     table = table[table.percent.notna() & (table.ema == "none")].sort_values("iterations")
     gains = table.groupby(["family", "threshold"]).percent.agg(["first", "last"])
@@ -495,14 +483,14 @@ def more_iterations_less_accuracy(evidence: "Evidence") -> Answer:
     )
     verdict = "self-contradicted" if rises == len(gains) else "inconclusive"
     return Answer(
-        verdict, f"The document's own accuracies rise with T in all {rises} nets ({words}). "
+        verdict, f"The article's own accuracies rise with T in all {rises} nets ({words}). "
     )
 
 
 @computation
 def best_models_so_far(evidence: "Evidence") -> Answer:
     """Are the arms of section 4.1.1 the best of section 3.3?"""
-    table = document()
+    table = article.stated()
     table["percent"] = pd.to_numeric(table.accuracy.str.extract(r"(\d+)")[0])
     before = table[table.section.str.startswith("3.3")]
     alexnet = before[(before.family == "alexnet") & (before.iterations == 5000)]
@@ -512,7 +500,7 @@ def best_models_so_far(evidence: "Evidence") -> Answer:
     return Answer(
         "self-contradicted" if wrong else "inconclusive",
         f"AlexNet at T = 5000 isn't among section 3.3's experiments, and VGGNet at T = 1000, λ = 1"
-        f" has the lowest accuracy that the document gives for a VGGNet ({chosen:.0f}%; the highest"
+        f" has the lowest accuracy that the article gives for a VGGNet ({chosen:.0f}%; the highest"
         f" is {vgg.percent.max():.0f}%).",
     )
 
@@ -565,6 +553,6 @@ def validates_on_originals(evidence: "Evidence") -> Answer:
         apart and same,
         f"Here training, validation and test images share {'none' if apart else 'some'}, and"
         f" validation sees {'originals' if same else 'others'} whatever the augmentation. The"
-        " protocol is sound but for the third set, which the document lacks: what is chosen by"
+        " protocol is sound but for the third set, which the article lacks: what is chosen by"
         " validation images should be reported on test images.",
     )

@@ -542,7 +542,7 @@ def never(evidence: Evidence, usual: dict[str, list[str]], rule: Never) -> Findi
 
 
 def stated(evidence: Evidence, usual: dict[str, list[str]], rule: Stated) -> Finding:
-    """What is measured here where the document has a figure of other images: means over cells
+    """What is measured here where the article has a figure of other images: means over cells
     within a seed, as the seed is the unit."""
     by_seed = defaultdict(list)
     for row in evidence.rows_of({**usual, **words(rule.cells.axes)}):
@@ -556,7 +556,7 @@ def stated(evidence: Evidence, usual: dict[str, list[str]], rule: Stated) -> Fin
         high=interval.mean + interval.half_width,
         n=interval.n,
         verdict="not comparable",
-        reason=f"The document's {rule.figure}, of ImageNet, can't be compared with this one"
+        reason=f"The article's {rule.figure}, of ImageNet, can't be compared with this one"
         + (
             ": it comes without batch size, learning rate and seeds. "
             if evidence.about["name"] == "imagenet"
@@ -686,6 +686,7 @@ def row(key: str, claim: Claim, found: list[Finding], support: float, against: f
     return {
         "id": key,
         "section": claim.section,
+        "phrase": claim.phrase or "",
         "kind": claim.kind,
         "family": claim.family,
         "statement": claim.statement,

@@ -9,7 +9,7 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from clipgrid.judging import claims
-from clipgrid.judging.aggregate import documented, read_cells
+from clipgrid.judging.aggregate import of_article, read_cells
 from clipgrid.judging.statistics import paired, t_interval
 from clipgrid.judging.verdicts import VERDICTS, Evidence
 from clipgrid.judging.verdicts import judge as judged
@@ -131,7 +131,7 @@ def start_page(path: Path, template: Path, claims_file: Path) -> str:
     """The page, in reStructuredText, for the study at `path` and the tables beside it."""
     s = study.load(path)
     results = path.parent
-    cells = documented(read_cells(results), s)
+    cells = of_article(read_cells(results), s)
     verdicts = pd.read_csv(results / "claims.csv")
     environment = Environment(
         loader=FileSystemLoader(template.parent), undefined=StrictUndefined, trim_blocks=True

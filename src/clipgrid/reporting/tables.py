@@ -2,12 +2,12 @@
 
 import html
 import math
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from clipgrid.judging import article
 from clipgrid.judging.statistics import Interval, t_interval
 from clipgrid.study.config import Experiment
 from clipgrid.study.grid import CLIPS, Clip, canonical
@@ -100,8 +100,7 @@ def in_order(cells: pd.DataFrame) -> pd.DataFrame:
 
 def stated(section: str | None, arm: dict) -> dict:
     """What the document states of an arm: accuracy (%), loss and words, as text."""
-    with resources.files("clipgrid.judging").joinpath("document.csv").open() as file:
-        document = pd.read_csv(file, dtype={"section": str, "accuracy": str, "loss": str})
+    document = article.stated()
     ema = "none" if pd.isna(arm["ema"]) else "any"
     for row in document[document.section == section].itertuples():
         if (

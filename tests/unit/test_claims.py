@@ -10,7 +10,8 @@ from jsonschema import Draft202012Validator
 
 from clipgrid import __main__
 from clipgrid.judging import computations
-from clipgrid.judging.claims import UNITS, Computation, digest, load, schema
+from clipgrid.judging.claims import Computation, digest, load, schema
+from clipgrid.judging.measures import UNITS
 from clipgrid.study.config import StudyError
 
 ROOT = Path(__file__).parents[2]
@@ -131,6 +132,14 @@ def test_every_statement_of_the_article_is_found_by_its_section_and_a_few_words(
 def test_claims_of_ones_own_need_no_article_and_no_phrase(loaded):
     claims = loaded({"Q1": claim()})
     assert (claims.article, claims.claims["Q1"].phrase) == (None, None)
+
+
+def test_the_target_of_runs_is_the_one_that_the_sign_tests_name(loaded):
+    """A figure shows the same: a second target would need another."""
+    rules = [rule for c in SHIPPED.values() for rule in c.rules if rule.statistic == "sign test"]
+    assert {rule.target[0] for rule in rules} == {load(ROOT / "claims.yaml").target} == {70}
+    assert loaded({"Q1": claim(), "Q2": claim(PAIRED, {**SOONER, "target": "55 %"})}).target == 55
+    assert loaded({"Q1": claim()}).target is None
 
 
 def test_no_statement_stands_there_twice():

@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, WithJsonSchema
 
+from clipgrid.judging.measures import EVENTS, UNITS
 from clipgrid.study.config import (
     Axis,
     Selection,
@@ -24,22 +25,10 @@ from clipgrid.study.config import (
     some,
     spelled,
 )
-from clipgrid.study.grid import CLIPS, FAMILIES, MODELS, TRANSFORMATIONS
+from clipgrid.study.grid import CLIPS, FAMILIES, MODELS
 
 KINDS = ("quantitative", "comparative", "inference", "definition", "protocol", "published")
 """What a claim is; `published` ones are not the article's, but facts that others have found."""
-
-UNITS = {
-    **{f"{of}_accuracy": "points" for of in ("train", "validation", "test", *TRANSFORMATIONS)},
-    **{f"{of}_loss": "nats" for of in ("train", "validation", "test")},
-    "log_test_loss": "%",
-    "accuracy_gap": "points",
-    "loss_gap": "nats",
-    "gap_at_matched_loss": "nats",
-    "loss_area": "nats",
-    "steps_to_target": "steps",
-}
-"""Measures of a cell and their units; see `verdicts.measure`."""
 
 COMPUTATIONS = (
     *("clipping_changes_the_batch", "gradients_below_are_clipped", "clips_to_the_norm", "formula"),
@@ -52,9 +41,6 @@ COMPUTATIONS = (
     *("validates_on_originals", "only_the_product_matters"),
 )
 """The functions of `computations`, which imports torch."""
-
-EVENTS = ("failed", "exploded", "clipped")
-"""What may happen to a run; see `verdicts.happened`."""
 
 
 def word_or_clip(value: Any) -> str:
@@ -93,6 +79,16 @@ class Cells(Selection):
     """Families, with whatever models of theirs the study has there, or models."""
     clips: Axis[ClipWord] | None = None  # type: ignore[assignment]
     """Clips, or kinds of clipping with whatever threshold the study has."""
+
+    @property
+    def words(self) -> dict[str, list[str]]:
+        """The values on each axis that is named, as one writes them."""
+        return {axis: [word(axis, v) for v in values] for axis, values in self.axes.items()}
+
+
+def word(axis: str, value: Any) -> str:
+    """A value on an axis, as one writes it."""
+    return spelled(value, axis)
 
 
 def named(cells: Cells) -> Cells:
@@ -244,6 +240,13 @@ class Claims(Settings):
         dict[Annotated[str, Field(pattern=r"^[A-Z]\d+$")], Claim], BeforeValidator(some)
     ]
     """The claims by their ids."""
+
+    @property
+    def target(self) -> float | None:
+        """The validation accuracy, in percent, that the first sign test asks runs to reach; None
+        where there is none. The figure of steps to a target shows it."""
+        rules = (rule for claim in self.claims.values() for rule in claim.rules)
+        return next((rule.target[0] for rule in rules if isinstance(rule, Sooner)), None)
 
 
 def load(path: Path) -> Claims:

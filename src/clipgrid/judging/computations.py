@@ -20,7 +20,7 @@ from clipgrid.study.names import model_name
 from clipgrid.training.trainer import Run
 
 if TYPE_CHECKING:
-    from clipgrid.judging.verdicts import Evidence
+    from clipgrid.judging.evidence import Evidence
 
 LIMIT = 1.0  # λ
 

@@ -10,8 +10,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from clipgrid.judging import claims
 from clipgrid.judging.aggregate import of_article, read_cells
+from clipgrid.judging.evidence import Evidence
 from clipgrid.judging.statistics import paired, t_interval
-from clipgrid.judging.verdicts import VERDICTS, Evidence
+from clipgrid.judging.verdicts import VERDICTS
 from clipgrid.judging.verdicts import judge as judged
 from clipgrid.reporting import tables
 from clipgrid.reporting.tables import clip_names, clips_in, in_order, plus_minus

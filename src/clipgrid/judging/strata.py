@@ -1,0 +1,173 @@
+"""From a rule to the cells that it compares: strata, each with the two arms, paired by seed."""
+
+import itertools
+import math
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from clipgrid.judging.claims import Contrast, Paired, word
+from clipgrid.judging.evidence import Evidence
+from clipgrid.judging.wording import lacking
+from clipgrid.study.grid import AXES, Clip, family
+from clipgrid.study.names import value_name
+
+COLUMNS = dict(zip(AXES, ("model", "optimizer", "learning_rate", "clip", "iterations", "ema",
+                          "augmentation", "schedule", "train_images", "label_noise", "seed"),
+                   strict=True))  # fmt: skip
+"""The column of cells.csv that holds an axis."""
+
+Words = dict[str, list[str]]
+"""Values on axes, as one writes them in a config."""
+
+
+class Missing(Exception):
+    """A rule asks for what the study doesn't have; the message is a sentence."""
+
+
+class Stratum(NamedTuple):
+    """Cells that agree in all but the arm and the seed: rows of cells.csv by seed."""
+
+    name: str
+    arm: dict[str, Any]
+    baseline: dict[str, Any]
+
+
+class Lookup:
+    """The cells of a study, found by the words for their values. `usual` is what a rule takes on
+    an axis that it doesn't name."""
+
+    def __init__(self, evidence: Evidence, usual: Words) -> None:
+        self.evidence, self.usual = evidence, usual
+        cells = evidence.cells
+        clips = [Clip(*pair) for pair in zip(cells["clip"], cells.threshold, strict=True)]
+        values = {axis: cells[column] for axis, column in COLUMNS.items()} | {"clips": clips}
+        self.words = pd.DataFrame(
+            {axis: [word(axis, none(v)) for v in column] for axis, column in values.items()}
+        )
+        self.kinds = {  # a value on these axes is also found by its kind
+            "models": cells.model.map(family),
+            "clips": pd.Series([clip.kind for clip in clips]),
+        }
+        self.rows = list(cells.itertuples())
+
+    def find(self, selection: Words) -> "pd.Series[bool]":
+        """Which cells have, on each axis named, one of the values given."""
+        found = pd.Series(True, self.words.index)
+        for axis, values in selection.items():
+            here = self.words[axis].isin(values)
+            found &= here | self.kinds[axis].isin(values) if axis in self.kinds else here
+        return found
+
+    def cells(self, selection: Words) -> list[Any]:
+        """The cells found, with what is usual on other axes. Missing where there is none."""
+        found = np.flatnonzero(self.find({**self.usual, **selection}))
+        if not len(found):
+            raise Missing(lacking({**self.usual, **selection}))
+        return [self.rows[i] for i in found]
+
+    def by_seed(self, selection: dict[str, str]) -> dict[str, Any]:
+        """The cells of one arm: {seed: row}. Missing where there is none."""
+        wanted = {axis: [value] for axis, value in selection.items()}
+        found = self.find(wanted)
+        if not found.any():
+            raise Missing(lacking(wanted))
+        rows = {self.words.seeds[i]: self.rows[i] for i in np.flatnonzero(found)}
+        if len(rows) < found.sum():  # several clips of one kind, or models of one family
+            axis = next(axis for axis in self.kinds if self.words[axis][found].nunique() > 1)
+            several = ", ".join(self.words[axis][found].unique())
+            raise Missing(f"{selection[axis]} is more than one {axis[:-1]} here: {several}. ")
+        return rows
+
+    def resolved(self, selection: Words) -> Words:
+        """`selection` with each family of models as those of its models that have such cells."""
+        if "models" not in selection:
+            return selection
+        there = self.words.models[self.find(selection)].unique()
+        models = [
+            model
+            for value in selection["models"]
+            for model in [m for m in there if value in (m, family(m))] or [value]
+        ]
+        return {**selection, "models": list(dict.fromkeys(models))}
+
+    def combinations(
+        self, rule: Contrast, free: Iterable[str]
+    ) -> Iterator[tuple[dict[str, str], dict[str, str], dict[str, str]]]:
+        """(stratum, arm, baseline) for every combination that a rule names, each as axis → word.
+
+        An axis that neither rule nor usual values name has all that the study has; those in `free`
+        are left out.
+        """
+        arms, baseline = rule.arm.words, rule.baseline.words
+        named = {**self.usual, **rule.cells.words}
+        fixed = self.resolved({a: v for a, v in named.items() if a not in {*arms, *free}})
+        resolved = self.resolved({**fixed, **arms})
+        arms = {axis: resolved[axis] for axis in arms}
+        open_axes = sorted(set(AXES) - {*fixed, *arms, *free, "seeds"})
+        found = self.words[self.find(fixed)]
+        # As tuples: a table of no columns has a row for each cell all the same.
+        there = dict.fromkeys(found[open_axes].itertuples(index=False, name=None))
+        for values, others in itertools.product(itertools.product(*fixed.values()), there):
+            stratum = dict(zip((*fixed, *open_axes), (*values, *others), strict=True))
+            for arm in itertools.product(*arms.values()):
+                yield (
+                    stratum,
+                    dict(zip(arms, arm, strict=True)),
+                    {axis: baseline[axis][0] for axis in arms},
+                )
+
+    def pairs(self, rule: Contrast, gain: str = "") -> list[Stratum]:
+        """The cells of each stratum of a rule. With `gain`, those at `start` or `end` of its gain.
+        Missing where a stratum lacks an arm."""
+        tuned = isinstance(rule, Paired) and rule.learning_rate == "tuned"
+        ends: dict[str, str] = {}
+        if isinstance(rule, Paired) and rule.gain and gain:
+            ends = {axis: word for axis, [word] in getattr(rule.gain, gain).words.items()}
+        every = list(self.combinations(rule, [*(["learning_rates"] if tuned else []), *ends]))
+        if not every:
+            raise Missing(lacking({**self.usual, **rule.cells.words}))
+        seen = [{**stratum, **arm} for stratum, arm, _ in every]
+        varying = [axis for axis in seen[0] if len({s[axis] for s in seen}) > 1]
+        rates = rule.cells.words.get("learning_rates", [])
+        found = []
+        for stratum, arm, baseline in every:
+            name = ", ".join(value_name(axis, {**stratum, **arm}[axis]) for axis in varying)
+            sides = []
+            for side in (arm, baseline):
+                cells = {**stratum, **side, **ends}
+                if tuned:
+                    cells["learning_rates"] = self.best_rate(cells, rates)
+                sides.append(self.by_seed(cells))
+            found.append(Stratum(name, *sides))
+        return found
+
+    def best_rate(self, cells: dict[str, str], rates: list[str]) -> str:
+        """The learning rate with the highest mean accuracy on the validation images."""
+
+        def score(rate: str) -> float:
+            rows = self.by_seed({**cells, "learning_rates": rate}).values()
+            return float(np.mean([self.evidence.accuracy(row, "validation") for row in rows]))
+
+        return max(rates, key=score)
+
+
+def none(value: Any) -> Any:
+    """A value of the table: what it lacks is None."""
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def shared_seeds(found: list[Stratum]) -> list[str]:
+    """The seeds that every stratum has in both arms. Missing where there is none."""
+    seeds = [s for s in found[0].arm if all(s in side for f in found for side in f[1:])]
+    if not seeds:
+        raise Missing("No seed has run in all arms. ")
+    return seeds
+
+
+def cells_of(found: list[Stratum], side: str) -> list[Any]:
+    """The cells of one side of all strata, each once."""
+    rows = {row.cell: row for stratum in found for row in getattr(stratum, side).values()}
+    return list(rows.values())

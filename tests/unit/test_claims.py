@@ -1,6 +1,9 @@
 """Claims: the article's list is complete, and what is said of files that can't be judged by."""
 
+import os
 import re
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -9,9 +12,9 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from clipgrid import __main__
-from clipgrid.judging import computations
 from clipgrid.judging.claims import Computation, digest, load, schema
 from clipgrid.judging.measures import UNITS
+from clipgrid.study import parts
 from clipgrid.study.config import StudyError
 
 ROOT = Path(__file__).parents[2]
@@ -97,7 +100,7 @@ def test_published_facts_are_numbered_from_1_and_have_sources():
 def test_every_computation_is_used_by_one_claim():
     rules = [rule for c in SHIPPED.values() for rule in c.rules]
     used = Counter(rule.name for rule in rules if isinstance(rule, Computation))
-    assert used == Counter(list(computations.COMPUTATIONS))
+    assert used == Counter(list(parts.KINDS["computation"]))
 
 
 def test_20_of_the_articles_claims_are_tested_the_others_computed_or_figures():
@@ -140,6 +143,13 @@ def test_the_target_of_runs_is_the_one_that_the_sign_tests_name(loaded):
     assert {rule.target[0] for rule in rules} == {load(ROOT / "claims.yaml").target} == {70}
     assert loaded({"Q1": claim(), "Q2": claim(PAIRED, {**SOONER, "target": "55 %"})}).target == 55
     assert loaded({"Q1": claim()}).target is None
+
+
+def test_claims_are_read_without_torch():
+    run = "import sys; from clipgrid.judging import claims; claims.load(claims.Path(sys.argv[1]))"
+    code = f"{run}; sys.exit('torch' in sys.modules)"
+    env = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    subprocess.run([sys.executable, "-c", code, ROOT / "claims.yaml"], check=True, env=env)
 
 
 def test_no_statement_stands_there_twice():
@@ -292,6 +302,11 @@ def test_a_fault_is_reported_with_its_key_and_what_would_be_right(faults, change
             {**without("target", SOONER), "statistic": "Newcombe", "claim": "more often"},
             ".event",
             "missing",
+        ),
+        (
+            {"statistic": "computation", "name": "alexnet_inputs"},
+            ".name",
+            "unknown: 'alexnet_inputs'; did you mean alexnet_input? Known: ",
         ),
         (
             {"statistic": "Clopper-Pearson", "event": "exploding", "cells": {"clips": [1]}},

@@ -13,8 +13,9 @@ from torch import nn
 from clipgrid import clipping, models
 from clipgrid.images import augment
 from clipgrid.images.data import SPLITS, open_to_write
-from clipgrid.judging import article, computations
-from clipgrid.judging.computations import COMPUTATIONS
+from clipgrid.judging import article
+from clipgrid.judging.computations import probes
+from clipgrid.study import parts
 from clipgrid.torchvision_on_cpu import torchvision
 from clipgrid.training import trainer
 
@@ -60,6 +61,10 @@ def seen(evidence, **changes):
     return types.SimpleNamespace(results=evidence.results, cells=cells)
 
 
+def compute(name, evidence):
+    return parts.find("computation", name).run(evidence)
+
+
 # ---- what is found -------------------------------------------------------------------------------
 
 FOUND = {
@@ -91,12 +96,12 @@ FOUND = {
 
 
 def test_every_computation_is_tried_here():
-    assert set(FOUND) == set(COMPUTATIONS)
+    assert set(FOUND) == set(parts.KINDS["computation"])
 
 
 @pytest.mark.parametrize("name", FOUND)
 def test_the_verdict_of_a_computation_and_its_reason(evidence, name):
-    answer = COMPUTATIONS[name](evidence)
+    answer = compute(name, evidence)
     assert answer.verdict == FOUND[name]
     assert len(answer.reason) > 40
     assert "nan" not in answer.reason
@@ -106,9 +111,9 @@ def test_the_verdict_of_a_computation_and_its_reason(evidence, name):
 @pytest.mark.parametrize("name", FOUND)
 def test_a_computation_depends_on_no_draws_made_before(evidence, name):
     torch.manual_seed(1)
-    first = COMPUTATIONS[name](evidence)
+    first = compute(name, evidence)
     torch.manual_seed(2)
-    assert repr(COMPUTATIONS[name](evidence)) == repr(first)
+    assert repr(compute(name, evidence)) == repr(first)
 
 
 # ---- what would be found if clipping were something else -----------------------------------------
@@ -160,18 +165,18 @@ def below_alone(gradients, threshold, p=2.0):
 )
 def test_wrong_clipping_is_seen(evidence, monkeypatch, name, wrong, verdict):
     monkeypatch.setattr(clipping, "clip_by_global_norm", wrong)
-    assert COMPUTATIONS[name](evidence).verdict == verdict
+    assert compute(name, evidence).verdict == verdict
 
 
 def test_clipping_that_changed_the_batch_would_be_seen(evidence, monkeypatch):
-    images, labels = computations.batch()
-    monkeypatch.setattr(computations, "batch", lambda: (images, labels))
+    images, labels = probes.batch()
+    monkeypatch.setattr(probes, "batch", lambda: (images, labels))
 
     def augments(gradients, threshold):
         images.neg_()
 
     monkeypatch.setattr(clipping, "clip_by_global_norm", augments)
-    assert COMPUTATIONS["clipping_changes_the_batch"](evidence).verdict == "supported"
+    assert compute("clipping_changes_the_batch", evidence).verdict == "supported"
 
 
 def by_one_norm(gradients, threshold, p=2.0):
@@ -187,7 +192,7 @@ def to_one_norm(gradients, threshold, p=2.0):
 )
 def test_hyper_parameters_are_those_that_change_a_step(evidence, monkeypatch, wrong, number):
     monkeypatch.setattr(clipping, "clip_by_global_norm", wrong)
-    assert COMPUTATIONS["hyper_parameters"](evidence).value == number
+    assert compute("hyper_parameters", evidence).value == number
 
 
 # ---- what would be found of other runs -----------------------------------------------------------
@@ -201,8 +206,8 @@ def draws_that_are_never_the_same(monkeypatch):
 
 @pytest.mark.usefixtures("draws_that_are_never_the_same")
 def test_a_longer_run_that_does_not_begin_as_the_shorter_one_would_be_seen(evidence):
-    assert COMPUTATIONS["longer_runs_converge_faster"](evidence).verdict == "inconclusive"
-    assert COMPUTATIONS["hyper_parameters"](evidence).verdict == "supported"
+    assert compute("longer_runs_converge_faster", evidence).verdict == "inconclusive"
+    assert compute("hyper_parameters", evidence).verdict == "supported"
 
 
 def test_an_average_that_feeds_back_would_be_seen(evidence, monkeypatch):
@@ -214,16 +219,16 @@ def test_an_average_that_feeds_back_would_be_seen(evidence, monkeypatch):
         return update
 
     monkeypatch.setattr(trainer, "get_ema_multi_avg_fn", feeds_back)
-    assert COMPUTATIONS["average_tracks_losses"](evidence).verdict == "supported"
+    assert compute("average_tracks_losses", evidence).verdict == "supported"
 
 
 def test_one_iteration_would_suffice_if_no_run_were_clipped_twice(evidence):
-    answer = COMPUTATIONS["one_iteration_suffices"](seen(evidence, steps_clipped=1))
+    answer = compute("one_iteration_suffices", seen(evidence, steps_clipped=1))
     assert answer.verdict == "supported"
 
 
 def test_steps_clipped_are_those_of_whole_runs(evidence):
-    answer = COMPUTATIONS["one_iteration_suffices"](evidence)
+    answer = compute("one_iteration_suffices", evidence)
     assert (answer.value, answer.unit) == (100, "steps")  # of 150 and 50, at each run's last T
     assert "2 of 2 runs" in answer.reason
 
@@ -243,14 +248,14 @@ def test_without_the_cells_that_it_needs_a_statement_is_inconclusive(
         here = types.SimpleNamespace(results=evidence.results, cells=NO_CELLS)
     else:
         here = seen(evidence, **changes)
-    answer = COMPUTATIONS[name](here)
+    answer = compute(name, here)
     assert answer.verdict == "inconclusive"
     assert answer.reason.startswith("This study has no cell with")
     assert named in answer.reason
 
 
 def test_underfitting_is_judged_by_how_well_the_training_images_are_known(evidence):
-    answer = COMPUTATIONS["underfitting_by_overfitting"](evidence)
+    answer = compute("underfitting_by_overfitting", evidence)
     assert answer.value == pytest.approx(85)
     assert "85.0% training accuracy and a gap of 1.5 points" in answer.reason
 
@@ -266,18 +271,18 @@ def test_a_second_head_would_be_seen(evidence, monkeypatch):
 
     build = models.build
     monkeypatch.setattr(models, "build", two_heads)
-    answer = COMPUTATIONS["resnet_has_many_heads"](evidence)
+    answer = compute("resnet_has_many_heads", evidence)
     assert (answer.verdict, answer.value) == ("supported", 2)
 
 
 def test_a_block_without_its_skip_connection_would_be_seen(evidence, monkeypatch):
     monkeypatch.setattr(models.Residual, "forward", lambda block, x: block.residual(x))
-    assert COMPUTATIONS["resnet_has_many_heads"](evidence).verdict == "supported"
+    assert compute("resnet_has_many_heads", evidence).verdict == "supported"
 
 
 def test_augmentation_that_does_nothing_would_be_seen(evidence, monkeypatch):
     monkeypatch.setattr(augment, "augment", lambda images, *_: images)
-    answer = COMPUTATIONS["augmentation_enlarges_the_store"](evidence)
+    answer = compute("augmentation_enlarges_the_store", evidence)
     assert (answer.verdict, answer.value) == ("refuted", 1)
 
 
@@ -288,7 +293,7 @@ def test_an_image_in_two_sets_would_be_seen(evidence, tmp_path, other):
     splits = dict(zip(SPLITS, file["order"].split(file["sizes"].tolist()), strict=False))
     splits[other][0] = splits["train"][0]
     here = types.SimpleNamespace(results=tmp_path)
-    assert COMPUTATIONS["validates_on_originals"](here).verdict == "refuted"
+    assert compute("validates_on_originals", here).verdict == "refuted"
 
 
 def test_validation_on_augmented_images_would_be_seen(evidence, monkeypatch):
@@ -300,7 +305,7 @@ def test_validation_on_augmented_images_would_be_seen(evidence, monkeypatch):
     is_augmented = property(lambda run: run.trajectory.augmentation != "none")
     monkeypatch.setattr(trainer.Run, "is_augmented", is_augmented, raising=False)
     monkeypatch.setattr(trainer.Run, "evaluate", augmented)
-    assert COMPUTATIONS["validates_on_originals"](evidence).verdict == "refuted"
+    assert compute("validates_on_originals", evidence).verdict == "refuted"
 
 
 # ---- what others have published, and what the article says --------------------------------------
@@ -344,17 +349,17 @@ def test_alexnets_81_percent_are_ill_posed_where_the_metric_decides(
     evidence, monkeypatch, values, verdict
 ):
     with_published(monkeypatch, **values)
-    assert COMPUTATIONS["alexnet_on_imagenet"](evidence).verdict == verdict
+    assert compute("alexnet_on_imagenet", evidence).verdict == verdict
 
 
 def test_another_optimizer_of_alexnets_would_be_seen(evidence, monkeypatch):
     with_published(monkeypatch, optimizer="RMSProp; momentum")
-    assert COMPUTATIONS["alexnet_optimizers"](evidence).verdict == "supported"
+    assert compute("alexnet_optimizers", evidence).verdict == "supported"
 
 
 def test_a_vgg_as_good_as_a_resnet_would_be_seen(evidence, monkeypatch):
     with_published(monkeypatch, torchvision_top1=75.0)
-    answer = COMPUTATIONS["vgg_beats_resnet"](evidence)
+    answer = compute("vgg_beats_resnet", evidence)
     assert (answer.verdict, answer.value) == ("supported", 0)
 
 
@@ -369,7 +374,7 @@ def test_an_accuracy_that_falls_with_T_would_be_no_contradiction(evidence, monke
         table.loc[(table.family == "vgg") & (table.accuracy == "74"), "accuracy"] = "57"
 
     with_article(monkeypatch, falls)
-    assert COMPUTATIONS["more_iterations_less_accuracy"](evidence).verdict == "inconclusive"
+    assert compute("more_iterations_less_accuracy", evidence).verdict == "inconclusive"
 
 
 def test_models_that_were_among_the_best_would_be_no_contradiction(evidence, monkeypatch):
@@ -377,7 +382,7 @@ def test_models_that_were_among_the_best_would_be_no_contradiction(evidence, mon
         table.loc[(table.family == "vgg") & (table.accuracy == "58"), "accuracy"] = "75"
 
     with_article(monkeypatch, best)
-    assert COMPUTATIONS["best_models_so_far"](evidence).verdict == "inconclusive"
+    assert compute("best_models_so_far", evidence).verdict == "inconclusive"
 
 
 def test_vggs_plain_clipping_run_is_the_one_whose_accuracy_is_said_to_be_lower():

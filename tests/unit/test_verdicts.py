@@ -18,7 +18,7 @@ from clipgrid.judging.evidence import Evidence
 from clipgrid.judging.hypotheses import evidence_for
 from clipgrid.judging.strata import Lookup
 from clipgrid.study import config as study
-from clipgrid.study import grid
+from clipgrid.study import grid, parts
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = Path(__file__).parent / "golden" / "claims.csv"
@@ -964,6 +964,25 @@ def test_one_run_that_refutes_what_never_happens_is_a_count_and_no_test(bench):
     evidence = bench.study(lambda cell: {"steps_clipped": int(clipped_at_1(cell))})
     found = bench.verdict(evidence, rule("lower"), NEVER_CLIPPED)
     assert shown(found) == ("refuted", "runs clipped", "computation")
+
+
+def test_a_computation_of_an_extension_decides_a_claim(bench, tmp_path, monkeypatch):
+    monkeypatch.setitem(parts.KINDS, "computation", dict(parts.KINDS["computation"]))
+    (tmp_path / "mine.py").write_text(
+        """
+from clipgrid.judging.computations.answers import decided
+from clipgrid.study.parts import computation
+
+@computation("has_six_seeds")
+def has_six_seeds(evidence):
+    seeds = evidence.cells.seed.nunique()
+    return decided(seeds == 6, f"There are {seeds} seeds.", seeds, "number of seeds", "seeds")
+"""
+    )
+    parts.load_extension("mine.py", tmp_path)
+    found = bench.verdict(bench.study(), {"statistic": "computation", "name": "has_six_seeds"})
+    assert shown(found) == ("supported", "number of seeds", "computation")
+    assert (found.effect, found.reason) == (6, "There are 6 seeds.")
 
 
 # ---- several rules, several arms -----------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The claims: a YAML file as typed, validated data. Imports neither torch nor pandas.
+"""The claims: a YAML file as typed, validated data. Imports no torch.
 
 Each claim is one statement with the rules, fixed before the run, that decide on it. `load` raises
 `StudyError`, whose message lists every fault with its key and what would be right.
@@ -11,7 +11,9 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, WithJsonSchema
 
+import clipgrid.judging.computations  # noqa: F401  declares them
 from clipgrid.judging.measures import EVENTS, UNITS
+from clipgrid.study import parts
 from clipgrid.study.config import (
     Axis,
     Selection,
@@ -24,23 +26,12 @@ from clipgrid.study.config import (
     read,
     some,
     spelled,
+    suggest,
 )
 from clipgrid.study.grid import CLIPS, FAMILIES, MODELS
 
 KINDS = ("quantitative", "comparative", "inference", "definition", "protocol", "published")
 """What a claim is; `published` ones are not the article's, but facts that others have found."""
-
-COMPUTATIONS = (
-    *("clipping_changes_the_batch", "gradients_below_are_clipped", "clips_to_the_norm", "formula"),
-    *("raises_small_gradients", "keeps_the_direction", "explosion_is_vanishing"),
-    *("explosion_is_imbalance", "one_iteration_suffices", "hyper_parameters"),
-    *("longer_runs_converge_faster", "average_tracks_losses", "alexnet_input"),
-    *("resnet_has_many_heads", "pooling_reduces_parameters", "augmentation_enlarges_the_store"),
-    *("alexnet_on_imagenet", "alexnet_optimizers", "vgg_beats_resnet"),
-    *("more_iterations_less_accuracy", "best_models_so_far", "underfitting_by_overfitting"),
-    *("validates_on_originals", "only_the_product_matters"),
-)
-"""The functions of `computations`, which imports torch."""
 
 
 def word_or_clip(value: Any) -> str:
@@ -67,6 +58,21 @@ ClipWord = Annotated[
     BeforeValidator(word_or_clip),
     WithJsonSchema({"anyOf": [{"type": "number", "exclusiveMinimum": 0}, {"type": "string"}]}),
 ]
+
+
+def known(name: str) -> str:
+    """The name of a computation: one of ours, or of an extension that is loaded."""
+    names = list(parts.KINDS["computation"])
+    if name not in names:
+        raise ValueError(f"unknown: {name!r}; {suggest(name, names)}")
+    return name
+
+
+def name_them(schema: dict[str, Any]) -> None:
+    schema["enum"] = list(parts.KINDS["computation"])
+
+
+ComputationName = Annotated[str, AfterValidator(known), Field(json_schema_extra=name_them)]
 
 
 ModelWord = Literal[*FAMILIES, *MODELS]  # type: ignore[valid-type]
@@ -184,11 +190,11 @@ class Stated(Settings):
 
 
 class Computation(Settings):
-    """A statement that can be computed on: the name of one of `computations`."""
+    """A statement that a computation decides."""
 
     decided_by: ClassVar[str] = "computation"
     statistic: Literal["computation"]
-    name: Literal[*COMPUTATIONS]  # type: ignore[valid-type]
+    name: ComputationName
     """Which."""
 
 

@@ -13,6 +13,8 @@ from clipgrid.judging.evidence import Evidence
 from clipgrid.judging.hypotheses import evidence_for, opposed, seeds_needed, two_sided
 from clipgrid.judging.measures import UNITS
 from clipgrid.judging.strata import Lookup, Missing, Stratum, cells_of, shared_seeds
+from clipgrid.lazy import torch
+from clipgrid.study import parts
 
 
 @dataclass(frozen=True)
@@ -233,12 +235,8 @@ def stated(lookup: Lookup, rule: Stated) -> Finding:
 
 def computed(evidence: Evidence, rule: Computation) -> Finding:
     """What a computation finds. It draws random numbers without leaving a trace."""
-    import torch
-
-    from clipgrid.judging import computations
-
     with torch.random.fork_rng(devices=[]):
-        answer = computations.COMPUTATIONS[rule.name](evidence)
+        answer = parts.find("computation", rule.name).run(evidence)
     return Finding(
         measure=answer.measure,
         unit=answer.unit,

@@ -1,0 +1,56 @@
+"""What augmentation and the split do to the images."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from clipgrid.judging.computations import probes
+from clipgrid.judging.computations.answers import Answer, decided
+from clipgrid.lazy import Lazy, torch
+from clipgrid.study.parts import computation
+
+if TYPE_CHECKING:
+    from clipgrid.images import augment
+    from clipgrid.judging.evidence import Evidence
+else:
+    augment = Lazy("clipgrid.images.augment")
+
+
+@computation("augmentation_enlarges_the_store")
+def augmentation_enlarges_the_store(evidence: Evidence) -> Answer:
+    """How many images are kept, and how many different ones are trained on?"""
+    data = probes.dataset(evidence)
+    images = data.images[data.train[:100]]
+    generator = torch.Generator().manual_seed(0)
+    draws = [
+        augment.draw("flip+crop", len(images), data.about["size"], generator) for _ in range(10)
+    ]
+    seen = torch.cat([augment.augment(images, "flip+crop", drawn) for drawn in draws]).flatten(1)
+    distinct, plain = len(seen.unique(dim=0)), len(images.flatten(1).unique(dim=0))
+    return decided(
+        distinct > plain,
+        f"In effect: nothing is added to the store of images, but of {plain} images 10 epochs of"
+        f" flips and crops make {distinct} different inputs.",
+        distinct / plain,
+        "different inputs an image in 10 epochs",
+    )
+
+
+@computation("validates_on_originals")
+def validates_on_originals(evidence: Evidence) -> Answer:
+    """Are the three sets apart, and is validation blind to augmentation?"""
+    data = probes.dataset(evidence)
+    sets = [set(s.tolist()) for s in (data.train, data.validation, data.test)]
+    apart = sum(map(len, sets)) == len(set.union(*sets))
+    looks = {
+        a: probes.look(probes.run(evidence, 0, augmentation=a), data.validation[:64])
+        for a in ("none", "flip+crop")
+    }
+    same = looks["none"] == looks["flip+crop"]
+    return decided(
+        apart and same,
+        f"Here training, validation and test images share {'none' if apart else 'some'}, and"
+        f" validation sees {'originals' if same else 'others'} whatever the augmentation. The"
+        " protocol is sound but for the third set, which the article lacks: what is chosen by"
+        " validation images should be reported on test images.",
+    )

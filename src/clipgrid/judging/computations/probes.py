@@ -1,0 +1,101 @@
+"""What computations try things on: a batch, a net, gradients of a known norm, a run of a few steps.
+All are the same each time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from clipgrid.lazy import Lazy, torch
+from clipgrid.study.grid import Trajectory
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from clipgrid import models
+    from clipgrid.images import data
+    from clipgrid.judging.evidence import Evidence
+    from clipgrid.training import trainer
+else:
+    models = Lazy("clipgrid.models")
+    data = Lazy("clipgrid.images.data")
+    trainer = Lazy("clipgrid.training.trainer")
+
+LIMIT = 1.0  # λ
+
+
+def batch(n: int = 8) -> tuple[Tensor, Tensor]:
+    """Random images [n, 1, 12, 12] and labels of 10 classes."""
+    draws = torch.Generator().manual_seed(0)
+    return torch.rand(n, 1, 12, 12, generator=draws), torch.arange(n) % 10
+
+
+def net(name: str = "alexnet") -> torch.nn.Module:
+    """An eighth of the width, for such images."""
+    torch.manual_seed(0)
+    return models.build(name, 1, 12, 10, 0.125)
+
+
+def gradients(model: torch.nn.Module) -> list[Tensor]:
+    """Of the cross-entropy of one batch."""
+    images, labels = batch()
+    torch.nn.functional.cross_entropy(model.train()(images), labels).backward()
+    return [p.grad for p in model.parameters() if p.grad is not None]
+
+
+def norm(tensors: list[Tensor]) -> float:
+    """The global L2 norm."""
+    return float(torch.cat([t.flatten() for t in tensors]).double().norm())
+
+
+def random_gradients(size: float) -> list[Tensor]:
+    """Three tensors whose global L2 norm is `size`."""
+    draws = torch.Generator().manual_seed(0)
+    tensors = [torch.randn(shape, generator=draws).double() for shape in ((4, 3), (7,), (2, 2, 2))]
+    scale = size / norm(tensors)
+    return [scale * t for t in tensors]
+
+
+def cosine(a: list[Tensor], b: list[Tensor]) -> float:
+    """Of the angle between two gradients."""
+    one, other = (torch.cat([t.flatten() for t in tensors]).double() for tensors in (a, b))
+    return float(torch.nn.functional.cosine_similarity(one, other, dim=0))
+
+
+# ---- of the study's own images ----------------------------------------------------------------
+
+
+def dataset(evidence: Evidence) -> data.Dataset:
+    return data.Dataset.load(evidence.results / "data.pt")
+
+
+def run(
+    evidence: Evidence, steps: int, decays: Iterable[float] = (), **settings: Any
+) -> trainer.Run:
+    """A narrow AlexNet after so many steps, with moving averages of these decays; on one thread,
+    as more of them change bits."""
+    usual: dict[str, Any] = {
+        **{"model": "alexnet", "width": 0.125, "optimizer": "momentum", "learning_rate": 0.03},
+        **{"threshold": LIMIT, "augmentation": "none", "seed": 0, "evaluate_every": 1000},
+    }
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    trained = trainer.Run(Trajectory(**usual | settings), dataset(evidence), set(decays))
+    trained.advance(steps)
+    torch.set_num_threads(threads)
+    return trained
+
+
+def telemetry(run: trainer.Run) -> Tensor:
+    """A row a step of all that it saw: the loss first, the share that was clipped last."""
+    return run.history.steps
+
+
+def average(run: trainer.Run, decay: float) -> dict[str, Tensor]:
+    """The moving average of that decay."""
+    return run.averages[decay]
+
+
+def look(run: trainer.Run, index: Tensor) -> tuple[float, float]:
+    """Loss and accuracy on these images."""
+    return run.evaluate(index)

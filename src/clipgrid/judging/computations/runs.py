@@ -1,0 +1,148 @@
+"""What clipping, iterations and averages do in a run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from clipgrid.judging.computations import probes
+from clipgrid.judging.computations.answers import Answer, decided
+from clipgrid.lazy import torch
+from clipgrid.study.grid import family
+from clipgrid.study.names import model_name
+from clipgrid.study.parts import computation
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from clipgrid.judging.evidence import Evidence
+
+
+@computation("one_iteration_suffices")
+def one_iteration_suffices(evidence: Evidence) -> Answer:
+    """Were gradients clipped at one step of a run only?"""
+    here = evidence.cells
+    runs = here[(here["clip"] == "norm") & (here.threshold == 1) & here.ema.isna()]
+    runs = runs.sort_values("iterations").groupby("trajectory").last()
+    if runs.empty:
+        return Answer("inconclusive", "This study has no cell with λ = 1.")
+    again = int((runs.steps_clipped > 1).sum())
+    return decided(
+        again == 0,
+        f"At λ = 1, {again} of {len(runs)} runs were clipped at more than one step, at"
+        f" {runs.steps_clipped.median():.0f} in the median. Clipping is part of each step of an"
+        " optimizer, not a pass that is done once.",
+        float(runs.steps_clipped.median()),
+        "steps clipped in a run, median",
+        "steps",
+    )
+
+
+@computation("hyper_parameters")
+def hyper_parameters(evidence: Evidence) -> Answer:
+    """Which of threshold, norm and number of iterations change what a step's clipping does?"""
+
+    def clipped(**settings: Any) -> list[Tensor]:
+        run = probes.run(evidence, 1, **settings)
+        return list(run.weights.values())
+
+    def differs(a: list[Tensor], b: list[Tensor]) -> bool:
+        return any(not torch.equal(x, y) for x, y in zip(a, b, strict=True))
+
+    usual = clipped()
+    threshold = differs(usual, clipped(threshold=0.5))
+    kind = differs(usual, clipped(clip="l1norm"))
+    prefix = _prefix_differs(evidence)
+    return decided(
+        threshold and kind and prefix,
+        "Another threshold and another norm change what a step does; another number of iterations"
+        " doesn't (the shorter run is the beginning of the longer one, bit for bit). Two of the"
+        " three are hyper-parameters of clipping.",
+        float(threshold + kind + prefix),
+        "of the three",
+    )
+
+
+def _prefix_differs(evidence: Evidence) -> bool:
+    """Whether the first 3 steps of a run of 6 differ from a run of 3, trained apart."""
+    short, long = (probes.telemetry(probes.run(evidence, steps)) for steps in (3, 6))
+    return not torch.equal(short, long[:3])
+
+
+@computation("longer_runs_converge_faster")
+def longer_runs_converge_faster(evidence: Evidence) -> Answer:
+    """Is the run to a smaller T the beginning of the one to a larger T?"""
+    differs = _prefix_differs(evidence)
+    reason = (
+        "Under a constant learning rate the run to the smaller T is the beginning of the run to the"
+        " larger, bit for bit (trained apart, and compared): it has one speed, and the statement"
+        " compares a run with itself. What is measured is the one case where it means something, a"
+        " cosine schedule, over the steps that both runs have."
+    )
+    return Answer("inconclusive" if differs else "ill-posed", reason)
+
+
+@computation("average_tracks_losses")
+def average_tracks_losses(evidence: Evidence) -> Answer:
+    """What does the moving average hold, and does it feed back?"""
+    plain, averaged = probes.run(evidence, 4), probes.run(evidence, 4, decays=[0.9])
+    same = all(torch.equal(plain.weights[k], averaged.weights[k]) for k in plain.weights)
+    shapes = [t.shape for t in probes.average(averaged, 0.9).values()]
+    of_weights = shapes == [t.shape for t in averaged.weights.values()]
+    return decided(
+        not (same and of_weights),
+        "What is averaged are the weights, tensor by tensor. Training with an average and without"
+        " it gives the same weights, bit for bit: the average is another look at one run.",
+    )
+
+
+@computation("only_the_product_matters")
+def only_the_product_matters(evidence: Evidence) -> Answer:
+    """Runs of 50 steps, all clipped, of which λ and the learning rate differ, but not λη."""
+    small, large, other = (
+        probes.telemetry(probes.run(evidence, 50, threshold=threshold, learning_rate=rate))
+        for threshold, rate in ((2**-5, 2**-3), (2**-8, 2**0), (2**-8, 2**-3))
+    )
+    always = all(bool((steps[:, -1] > 0).all()) for steps in (small, large, other))
+    apart = [float((small[:, 0] - steps[:, 0]).abs().max()) for steps in (large, other)]
+    return decided(
+        always and apart[0] == 0 < apart[1],
+        "Two runs of 50 clipped steps with λ = 1/32, η = 1/8 and λ = 1/256, η = 1 differ in loss"
+        f" by {apart[0]:.2g} nats at most, one with λ = 1/256, η = 1/8 by {apart[1]:.2f}. (Weight"
+        " decay acts by η alone: the study's own runs, which have it, agree less well.)",
+        apart[0],
+        "largest difference of loss",
+        "nats",
+    )
+
+
+@computation("underfitting_by_overfitting")
+def underfitting_by_overfitting(evidence: Evidence) -> Answer:
+    """Do the runs in question fit their training images badly, or too well?"""
+    here = evidence.cells
+    runs = here[
+        (here.model.map(family) == "vgg")
+        & (here.iterations == 1000)
+        & (here.optimizer == "momentum")
+        & (here.learning_rate == 0.03)
+        & here.ema.isna()
+        & (here.schedule == "constant")
+        & (here.train_images == "all")
+        & (here.label_noise == 0)
+        & (here["clip"] == "norm")
+        & (here.threshold == 1)
+        & (here.augmentation == "none")
+    ]
+    runs = runs[runs.train_accuracy.notna()]
+    if runs.empty:
+        lack = "This study has no cell with a VGG that reached T = 1000 at λ = 1."
+        return Answer("inconclusive", lack)
+    train, gap = 100 * runs.train_accuracy.mean(), 100 * runs.accuracy_gap.mean()
+    return Answer(
+        "ill-posed",
+        "A net can't fit its training images badly because it fits them too well. Here"
+        f" {' and '.join(map(model_name, runs.model.unique()))} at T = 1000 and λ = 1 has"
+        f" {train:.1f}% training accuracy and a gap of {gap:.1f} points to the test images.",
+        train,
+        "train_accuracy",
+        "%",
+    )

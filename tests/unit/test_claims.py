@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -12,9 +13,9 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from clipgrid import __main__
-from clipgrid.judging.claims import Computation, digest, load, schema
+from clipgrid.judging.claims import Computation, digest, load, schema, source
 from clipgrid.judging.measures import UNITS
-from clipgrid.study import parts
+from clipgrid.study import code, parts
 from clipgrid.study.config import StudyError
 
 ROOT = Path(__file__).parents[2]
@@ -162,6 +163,53 @@ def test_the_hash_of_a_file_of_claims_is_that_of_its_bytes(tmp_path):
     path.write_text("claims: {}\n")
     # printf 'claims: {}\n' | sha256sum
     assert digest(path) == "d779cf34c3f9e7e859803aff2b1cfeda32187bd63e64ae09cf5d0e3619fb9bcd"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "same"),
+    [
+        ("ALPHA = 0.05", "ALPHA = 0.01", False),
+        ('"not comparable"', '"not to be compared"', False),
+        ("ALPHA = 0.05", "ALPHA = 0.05  # as usual", True),
+        ('"""A row a claim, in the file\'s order."""', '"""A row for each claim."""', True),
+    ],
+)
+def test_the_checksum_of_what_judges_changes_with_what_it_does(
+    loaded, tmp_path, monkeypatch, old, new, same
+):
+    claims = loaded({"Q1": claim()})
+    before = source(claims)
+    room = shutil.copytree(ROOT / "src/clipgrid/judging", tmp_path / "judging")
+    text = (room / "verdicts.py").read_text()
+    assert old in text
+    (room / "verdicts.py").write_text(text.replace(old, new))
+    monkeypatch.setattr(code, "room", lambda name: sorted(room.rglob("*.py")))
+    assert (source(claims) == before) == same
+
+
+def test_the_checksum_of_what_judges_holds_the_computations_of_extensions(
+    loaded, tmp_path, monkeypatch
+):
+    monkeypatch.setitem(parts.KINDS, "computation", dict(parts.KINDS["computation"]))
+    found = {}
+    for name in ("same", "other"):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "mine.py").write_text(EXTENSION.format(name == "same"))
+        parts.load_extension("mine.py", folder)
+        found[name] = source(loaded({"Q1": claim({"statistic": "computation", "name": "mine"})}))
+        del parts.KINDS["computation"]["mine"]
+    assert found["same"] != found["other"]
+
+
+EXTENSION = """
+from clipgrid.judging.computations.answers import decided
+from clipgrid.study.parts import computation
+
+@computation("mine")
+def mine(evidence):
+    return decided({}, "Because.")
+"""
 
 
 # ---- the schema ---------------------------------------------------------------------------------

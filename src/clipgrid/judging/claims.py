@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, Wi
 
 import clipgrid.judging.computations  # noqa: F401  declares them
 from clipgrid.judging.measures import EVENTS, UNITS
-from clipgrid.study import parts
+from clipgrid.study import code, parts
 from clipgrid.study.config import (
     Axis,
     Selection,
@@ -330,6 +330,21 @@ def unsound_gain(rule: Paired, gain: Gain, path: str) -> list[tuple[str, str]]:
 def digest(path: Path) -> str:
     """SHA-256 of the file: a rule that is changed after the run shows."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def source(claims: Claims) -> str:
+    """A short checksum of what judges `claims`: the code and the tables of this room, and the
+    computations of extensions."""
+    room = code.room("judging")
+    rules = [rule for claim in claims.claims.values() for rule in claim.rules]
+    used = [parts.find("computation", r.name) for r in rules if isinstance(r, Computation)]
+    return code.checksum(
+        [
+            code.digest_of_files(room),
+            [digest(table) for table in sorted(Path(__file__).parent.glob("*.csv"))],
+            [part.source for part in used if part.file not in room],
+        ]
+    )
 
 
 def schema() -> dict[str, Any]:

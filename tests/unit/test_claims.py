@@ -1,4 +1,4 @@
-"""Claims: the article's list is complete, and what is said of files that can't be judged by."""
+"""Claims: the article's list is complete, and what is said of files that can't be used."""
 
 import os
 import re
@@ -72,7 +72,7 @@ def faults(loaded, tmp_path):
             loaded(claims, **keys)
         headline, *lines = str(caught.value).splitlines()
         count = "1 fault" if len(lines) == 1 else f"{len(lines)} faults"
-        assert headline == f"{tmp_path / 'claims.yaml'} can't be judged by; {count}:"
+        assert headline == f"the claims in {tmp_path / 'claims.yaml'} can't be judged; {count}:"
         return [line.strip() for line in lines]
 
     return faults
@@ -310,7 +310,7 @@ def test_every_measure_can_be_compared_in_its_unit(loaded, measure):
         ({"cells": {"iteration": [1]}}, ".cells.iteration", "did you mean iterations?"),
         ({"cells": {"models": ["alexnett"]}}, ".cells.models[0]", "did you mean alexnet?"),
         ({"cells": {"iterations": [0]}}, ".cells.iterations[0]", "must be at least 1, not 0"),
-        ({"cells": {"clips": [10]}}, ".cells", "clips: the arms say it already"),
+        ({"cells": {"clips": [10]}}, ".cells", "arm and baseline name clips already"),
         ({"arm": {"clips": ["agcc"]}}, ".arm.clips[0]", "'agcc' is no clip"),
         ({"arm": {"clips": [0]}}, ".arm.clips[0]", "must be above 0, not 0"),
         ({"arm": {"clips": [1, "norm1"]}}, ".arm.clips", "1 stands there twice"),
@@ -319,7 +319,7 @@ def test_every_measure_can_be_compared_in_its_unit(loaded, measure):
         (
             {"arm": {"seeds": [1]}, "baseline": {"seeds": [0]}},
             "",
-            "arms are paired by seed: all seeds that they share count",
+            "arms are paired by seed, and all seeds that they share count",
         ),
         ({"gain": {"start": {"clips": [1]}}}, ".gain.end", "missing"),
         (
@@ -384,8 +384,8 @@ def test_a_fault_of_any_statistic_is_reported_with_its_key(faults, rule, where, 
         ({"section": 3.3}, "section", "string, not 3.3"),
         ({"phrase": "a whole sentence of the article, word by word"}, "phrase", "40 characters"),
         ({"famly": "f"}, "famly", "unknown key; did you mean family?"),
-        ({"kind": "published"}, "source", "published facts have one, and no others"),
-        ({"source": "Doe 2020"}, "source", "published facts have one, and no others"),
+        ({"kind": "published"}, "source", "published facts need one, and others have none"),
+        ({"source": "Doe 2020"}, "source", "published facts need one, and others have none"),
     ],
 )
 def test_a_fault_of_a_claim_is_reported_with_its_key(faults, change, where, hint):
@@ -453,9 +453,7 @@ def test_a_file_that_is_missing_or_no_mapping_is_refused_by_name(tmp_path):
     with pytest.raises(StudyError, match=r"none\.yaml can't be read"):
         load(tmp_path / "none.yaml")
     (tmp_path / "list.yaml").write_text("[1]")
-    with pytest.raises(
-        StudyError, match=r"(?s)list\.yaml can't be judged by.*the file: .*dictionary"
-    ):
+    with pytest.raises(StudyError, match=r"(?s)list\.yaml can't be judged.*the file: .*dictionary"):
         load(tmp_path / "list.yaml")
 
 

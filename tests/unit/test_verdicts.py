@@ -150,7 +150,7 @@ def test_runs_that_are_the_same_bit_for_bit_refute_a_difference_with_6_seeds_or_
 def test_what_is_inconclusive_says_how_many_seeds_would_decide(bench):
     found = bench.verdict(bench.study(by_seed(0.9 + WIDE)), rule())
     assert found.seeds_needed > 6
-    assert f"some {found.seeds_needed} seeds would decide" in found.reason
+    assert f"about {found.seeds_needed} seeds decide" in found.reason
 
 
 def test_a_larger_effect_takes_fewer_seeds(bench):
@@ -168,7 +168,7 @@ def test_what_is_decided_needs_no_seeds(bench):
 def test_one_seed_shows_an_effect_and_decides_nothing(bench):
     found = bench.verdict(bench.study(by_seed([30]), seeds=[0]), rule())
     assert found.verdict == "inconclusive"
-    assert found.reason.startswith("One seed: nothing can be said about the spread.")
+    assert found.reason.startswith("There is one seed, so nothing is known about the spread.")
     assert "nan" not in found.reason
     assert (found.effect, found.n) == (pytest.approx(30), 1)
     assert pd.isna([found.low, found.high, found.cohens_d, found.seeds_needed]).all()
@@ -208,7 +208,7 @@ def test_strata_are_averaged_within_each_seed(bench):
     found = bench.verdict(bench.study(measured, models=TWO_MODELS), rule())
     assert (found.verdict, found.n) == ("supported", 6)
     assert found.effect == pytest.approx(3)
-    assert "From +2.0 points (VGG-11) to +4.0 points (AlexNet)." in found.reason
+    assert "It ranges from +2.0 points (VGG-11) to +4.0 points (AlexNet)." in found.reason
 
 
 def test_an_arm_of_several_values_is_compared_value_by_value(bench):
@@ -218,7 +218,7 @@ def test_an_arm_of_several_values_is_compared_value_by_value(bench):
 
     found = bench.verdict(bench.study(measured), rule(arm={"clips": [1, 10]}))
     assert (found.effect, found.n) == (pytest.approx(3), 6)
-    assert "From +2.0 points (λ = 10) to +4.0 points (λ = 1)." in found.reason
+    assert "It ranges from +2.0 points (λ = 10) to +4.0 points (λ = 1)." in found.reason
 
 
 def test_one_counterexample_refutes_what_holds_on_average(bench):
@@ -230,7 +230,9 @@ def test_one_counterexample_refutes_what_holds_on_average(bench):
     found = bench.verdict(bench.study(measured, models=TWO_MODELS), rule())
     assert found.p < 0.05
     assert found.verdict == "refuted"
-    assert found.reason.startswith("Not in general: VGG-11: -2.0 points. ")
+    assert found.reason.startswith(
+        "It doesn't hold in general: the difference is -2.0 points with VGG-11. "
+    )
 
 
 def test_a_stratum_that_may_be_chance_is_no_counterexample(bench):
@@ -297,7 +299,7 @@ def test_a_diverged_run_counts_as_one_that_guesses_and_is_mentioned(bench):
     evidence = bench.study(measured)
     found = bench.verdict(evidence, rule("lower"))
     assert (found.effect, found.n) == (pytest.approx((10 - 70) / 6), 6)
-    assert "Failed: 1 of 6 runs, against 0 of 6." in found.reason
+    assert "1 of 6 runs failed, against 0 of 6." in found.reason
     found = bench.verdict(evidence, rule(measure="test_loss", margin="0.05 nats"))
     assert (found.effect, found.n) == (pytest.approx((math.log(10) - 0.5) / 6), 6)
     found = bench.verdict(evidence, rule("lower", measure="accuracy_gap"))
@@ -307,7 +309,7 @@ def test_a_diverged_run_counts_as_one_that_guesses_and_is_mentioned(bench):
 def test_where_all_diverged_the_arms_are_the_same(bench):
     found = bench.verdict(bench.study(lambda _: DIVERGED), rule("same"))
     assert (found.effect, found.verdict) == (0, "supported")
-    assert "Failed: 6 of 6 runs, against 6 of 6." in found.reason
+    assert "6 of 6 runs failed, against 6 of 6." in found.reason
 
 
 def test_the_steps_after_a_run_diverged_have_the_loss_of_guessing(bench):
@@ -455,11 +457,11 @@ def test_of_several_models_a_figure_is_their_mean_within_a_seed(bench):
     [
         (
             {"arm": {"models": ["alexnet"]}, "baseline": {"models": ["vgg"]}},
-            "vgg is more than one model here: vgg11, vgg13.",
+            "vgg stands for more than one model here: vgg11, vgg13.",
         ),
         (
             {"arm": {"clips": ["value"]}, "cells": {"models": ["alexnet"]}},
-            "value is more than one clip here: value0.1, value0.2.",
+            "value stands for more than one clip here: value0.1, value0.2.",
         ),
     ],
 )
@@ -573,7 +575,7 @@ def test_runs_that_share_no_training_loss_are_left_out_and_counted(bench):
     found = bench.verdict(bench.study(curve=curve), gap)
     assert (found.verdict, found.n) == ("supported", 4)
     assert found.effect == pytest.approx(0.3 + 0.035)
-    assert "2 seeds have no training loss in common." in found.reason
+    assert "With 2 seeds the runs have no training loss in common." in found.reason
 
 
 def test_a_kind_of_clipping_has_whatever_threshold_the_study_has(bench):
@@ -614,7 +616,7 @@ def test_a_run_that_never_gets_there_is_later_than_one_that_does(bench):
     assert (found.effect, found.n, found.verdict) == (100, 6, "supported")
     assert found.p == 2 / 2**6
     assert found.low == pytest.approx(100 * 0.025 ** (1 / 6))
-    assert "0 and 6" in found.reason  # those that never do, in each arm
+    assert "The first never reaches it in 0 pairs, the second in 6." in found.reason
     found = bench.verdict(evidence, {**SOONER, "claim": "later"})
     assert (found.effect, found.verdict, found.p_against) == (0, "refuted", 2 / 2**6)
 
@@ -709,14 +711,14 @@ def test_a_figure_of_other_images_stands_beside_the_measured_one(bench):
     found = bench.verdict(bench.study(by_seed([0] * 6)), FIGURE)
     assert found.verdict == "not comparable"
     assert (found.effect, found.unit) == (pytest.approx(30 + 7 * 2.5), "%")
-    assert "The article's 71%, of ImageNet," in found.reason
+    assert "The article's 71% is of ImageNet" in found.reason
     assert "digits" in found.reason
 
     evidence = bench.study(by_seed([0] * 6))
     evidence.about["name"] = "imagenet"
     found = bench.verdict(evidence, FIGURE)
     assert found.verdict == "not comparable"
-    assert "it comes without batch size, learning rate and seeds" in found.reason
+    assert "comes without batch size, learning rate and seeds" in found.reason
 
 
 # ---- A/A studies ---------------------------------------------------------------------------------
@@ -900,7 +902,9 @@ def test_what_one_stratum_refutes_shows_its_rule_and_names_the_stratum(bench):
     found = bench.verdict(evidence, holds, rule())
     assert shown(found) == ("refuted", "test_accuracy", "test")
     assert found.effect == pytest.approx(3)
-    assert found.reason.startswith("Not in general: VGG-11: -4.0 points. ")
+    assert found.reason.startswith(
+        "It doesn't hold in general: the difference is -4.0 points with VGG-11. "
+    )
 
 
 def test_a_counterexample_of_a_rule_that_did_not_refute_is_not_named(bench):
@@ -915,9 +919,9 @@ def test_a_counterexample_of_a_rule_that_did_not_refute_is_not_named(bench):
     evidence = bench.study(measured, models=TWO_MODELS)
     found = bench.verdict(evidence, rule(), rule(**VALIDATION))
     assert shown(found) == ("refuted", "test_accuracy", "test")
-    assert not found.reason.startswith("Not in general")
+    assert not found.reason.startswith("It doesn't hold in general")
     alone = bench.verdict(evidence, rule(**VALIDATION))
-    assert (alone.verdict, "Not in general" in alone.reason) == ("inconclusive", False)
+    assert (alone.verdict, "in general" in alone.reason) == ("inconclusive", False)
     assert 0.05 < alone.p_against < 0.5
 
 
@@ -1076,6 +1080,6 @@ def test_runs_that_failed_at_the_start_of_a_gain_are_mentioned(bench):
 
     gain = {"start": {"iterations": [10]}, "end": {"iterations": [T]}}
     assert (
-        "Failed: 1 of"
+        "1 of 12 runs failed, against 0 of"
         in bench.verdict(bench.study(measured, iterations=[10, T]), rule(gain=gain)).reason
     )

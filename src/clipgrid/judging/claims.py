@@ -256,14 +256,14 @@ class Claims(Settings):
 
 
 def load(path: Path) -> Claims:
-    """The claims in a YAML file; StudyError, with all faults, if it can't be judged by."""
+    """The claims in a YAML file; StudyError, with all faults, if they can't be judged."""
     try:
         claims = Claims.model_validate(read(path))
         faults = [fault for key, claim in claims.claims.items() for fault in unsound(key, claim)]
     except ValidationError as error:
         faults = [(place(e["loc"]) or "the file", explain(e, Claims)) for e in error.errors()]
     if faults:
-        raise StudyError(listed(faults, f"{path} can't be judged by"))
+        raise StudyError(listed(faults, f"the claims in {path} can't be judged"))
     return claims
 
 
@@ -276,11 +276,13 @@ def unsound(key: str, claim: Claim) -> list[tuple[str, str]]:
     """Faults of a claim that concern two of its keys at once."""
     faults = []
     if (claim.kind == "published") != (claim.source is not None):
-        faults.append((f"claims.{key}.source", "published facts have one, and no others"))
+        faults.append((f"claims.{key}.source", "published facts need one, and others have none"))
     for i, rule in enumerate(claim.rules):
         path = f"claims.{key}.rules[{i}]"
         if isinstance(rule, Stated) and rule.measure in ("steps_to_target", "gap_at_matched_loss"):
-            faults.append((f"{path}.measure", "is of two runs, or may be infinite: not a figure"))
+            faults.append(
+                (f"{path}.measure", "can't be a figure: it is of two runs, or may be infinite")
+            )
         if isinstance(rule, Paired):
             if not rule.margin[0] > 0:
                 faults.append((f"{path}.margin", "must be above 0"))
@@ -307,11 +309,16 @@ def unsound(key: str, claim: Claim) -> list[tuple[str, str]]:
             twice = set(rule.arm.axes) & set(rule.cells.axes)
             if twice:
                 axes = ", ".join(sorted(twice))
-                faults.append((f"{path}.cells", f"{axes}: the arms say it already"))
+                faults.append((f"{path}.cells", f"arm and baseline name {axes} already"))
             if any(len(values) > 1 for values in rule.baseline.axes.values()):
                 faults.append((f"{path}.baseline", "must have one value on each axis"))
             if "seeds" in {*rule.arm.axes, *rule.baseline.axes, *rule.cells.axes}:
-                faults.append((path, "arms are paired by seed: all seeds that they share count"))
+                faults.append(
+                    (
+                        path,
+                        "no seeds: arms are paired by seed, and all seeds that they share count",
+                    )
+                )
     return faults
 
 
@@ -323,7 +330,7 @@ def unsound_gain(rule: Paired, gain: Gain, path: str) -> list[tuple[str, str]]:
     if any(len(values) > 1 for values in (*start.values(), *end.values())):
         faults.append((path, "must have one value on each axis"))
     if twice := set(start) & {*rule.arm.axes, *rule.cells.axes}:
-        faults.append((path, f"{', '.join(sorted(twice))}: arms or cells say it already"))
+        faults.append((path, f"arm, baseline or cells name {', '.join(sorted(twice))} already"))
     return faults
 
 

@@ -83,7 +83,7 @@ def paired(lookup: Lookup, rule: Paired, alpha: float) -> Finding:
         worst = int(np.argmin(each))
         if each[worst] < against:
             effect = wording.signed(table[worst].mean(), unit)
-            counterexample = f"{found[worst].name}: {effect}"
+            counterexample = f"the difference is {effect} with {found[worst].name}"
         against = two_sided(min(against, each[worst]))
     return Finding(
         measure=rule.measure,
@@ -100,9 +100,13 @@ def paired(lookup: Lookup, rule: Paired, alpha: float) -> Finding:
         seeds_needed=seeds_needed(rule.claim, margin, means, alpha),
         counterexample=counterexample,
         reason=f"{wording.comparison(rule, found)}:"
-        f" {wording.described(rule.measure, estimate, unit)}. "
+        f" {wording.described(rule, estimate, unit)}. "
         + wording.spread(found, table, unit)
-        + (f"{unmatched} seeds have no training loss in common. " if unmatched else "")
+        + (
+            f"With {unmatched} seeds the runs have no training loss in common. "
+            if unmatched
+            else ""
+        )
         + wording.failures(cells_of(every, "arm"), cells_of(every, "baseline")),
     )
 
@@ -155,9 +159,10 @@ def sooner(lookup: Lookup, rule: Sooner) -> Finding:
         support=support,
         against=against,
         n=test.n,
-        reason=f"{wording.comparison(rule, found)}: {rule.claim} at {target:g}% of the validation"
-        f" images in {(wins > 0).sum()} of {len(steps)} pairs of runs, the other way round in"
-        f" {(wins < 0).sum()}; never there: {missed[0]} and {missed[1]}. ",
+        reason=f"{wording.comparison(rule, found)}: the first reaches {target:g}% of the validation"
+        f" images {rule.claim} in {(wins > 0).sum()} of {len(steps)} pairs of runs, and"
+        f" {'later' if rule.claim == 'sooner' else 'sooner'} in {(wins < 0).sum()}. The first never"
+        f" reaches it in {missed[0]} pairs, the second in {missed[1]}. ",
     )
 
 
@@ -180,8 +185,8 @@ def rates(lookup: Lookup, rule: Rates) -> Finding:
         support=test.p if agrees > 0 else 1.0,
         against=test.p if agrees < 0 else 1.0,
         n=test.n,
-        reason=f"{wording.comparison(rule, found)}: {k1} of {n1} runs {rule.event}, against {k2} of"
-        f" {n2}. ",
+        reason=f"{wording.comparison(rule, found)}: {k1} of {n1} runs"
+        f" {wording.HAPPENED[rule.event]}, against {k2} of {n2}. ",
     )
 
 
@@ -199,9 +204,9 @@ def never(lookup: Lookup, rule: Never) -> Finding:
         high=100 * rate.high,
         n=rate.n,
         verdict="refuted" if any(happened) else "inconclusive",
-        reason=f"{sum(happened)} of {len(happened)} runs {rule.event}"
+        reason=f"{sum(happened)} of {len(happened)} runs {wording.HAPPENED[rule.event]}"
         + (
-            f"; of their steps {min(shares):.1f}% to {max(shares):.1f}%. "
+            f", each at {min(shares):.1f}% to {max(shares):.1f}% of its steps. "
             if rule.event == "clipped"
             else ". "
         ),
@@ -216,6 +221,11 @@ def stated(lookup: Lookup, rule: Stated) -> Finding:
         by_seed[row.seed].append(lookup.evidence.measure(rule.measure, row))
     interval = statistics.t_interval([float(np.mean(values)) for values in by_seed.values()])
     images = lookup.evidence.about["name"]
+    why = f"is of ImageNet and what is measured here of {images}"
+    if images == "imagenet":
+        why = (
+            "comes without batch size, learning rate and seeds, which decide what is measured here"
+        )
     return Finding(
         measure=rule.measure,
         unit="%" if UNITS[rule.measure] == "points" else UNITS[rule.measure],
@@ -224,12 +234,7 @@ def stated(lookup: Lookup, rule: Stated) -> Finding:
         high=interval.mean + interval.half_width,
         n=interval.n,
         verdict="not comparable",
-        reason=f"The article's {rule.figure}, of ImageNet, can't be compared with this one"
-        + (
-            ": it comes without batch size, learning rate and seeds. "
-            if images == "imagenet"
-            else f", of {images}. "
-        ),
+        reason=f"The article's {rule.figure} {why}, so they can't be compared. ",
     )
 
 

@@ -78,7 +78,9 @@ class Lookup:
         if len(rows) < found.sum():  # several clips of one kind, or models of one family
             axis = next(axis for axis in self.kinds if self.words[axis][found].nunique() > 1)
             several = ", ".join(self.words[axis][found].unique())
-            raise Missing(f"{selection[axis]} is more than one {axis[:-1]} here: {several}. ")
+            raise Missing(
+                f"{selection[axis]} stands for more than one {axis[:-1]} here: {several}. "
+            )
         return rows
 
     def resolved(self, selection: Words) -> Words:

@@ -90,15 +90,17 @@ def row(key: str, claim: Claim, found: list[Finding], support: float, against: f
     reason = "".join(dict.fromkeys(f.reason for f in found))
     needed = None
     if verdict == "refuted" and shown.counterexample:
-        reason = f"Not in general: {shown.counterexample}. " + reason
+        reason = f"It doesn't hold in general: {shown.counterexample}. " + reason
     elif verdict == "inconclusive":
         tested = [f for f in found if not f.verdict]
         undecided = [f for f in tested if not f.support < ALPHA] or tested
         if any(f.n == 1 for f in tested):
-            reason = "One seed: nothing can be said about the spread. " + reason
+            reason = "There is one seed, so nothing is known about the spread. " + reason
         elif undecided and all(f.seeds_needed for f in undecided):
             needed = max(f.seeds_needed or 0 for f in undecided)
-            reason = f"With effect and spread as found, some {needed} seeds would decide. " + reason
+            reason = (
+                f"If effect and spread stay as they are, about {needed} seeds decide. " + reason
+            )
     return {
         "id": key,
         "section": claim.section,

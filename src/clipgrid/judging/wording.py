@@ -15,6 +15,9 @@ from clipgrid.study.names import value_name
 if TYPE_CHECKING:
     from clipgrid.judging.strata import Stratum
 
+HAPPENED = {"failed": "failed", "exploded": "exploded", "clipped": "were clipped"}
+"""What a run did that met an event."""
+
 WITHOUT_SAYING = {
     "optimizers": "momentum",
     "ema": "none",
@@ -60,11 +63,15 @@ def comparison(rule: Contrast, found: "list[Stratum]") -> str:
     return f"{of('arm')} against {of('baseline')}{where}"
 
 
-def described(measure: str, effect: Effect, unit: str) -> str:
-    """`test accuracy +1.2 [0.3, 2.1] points`."""
+def described(rule: Paired, effect: Effect, unit: str) -> str:
+    """`the test accuracy differs by +1.2 [0.3, 2.1] points`."""
     low, high = (f"{x:.{DIGITS[unit]}f}" for x in (effect.low, effect.high))
     interval = "" if math.isnan(effect.low) else f" [{low}, {high}]"
-    return f"{measure.replace('_', ' ')} {effect.estimate:+.{DIGITS[unit]}f}{interval} {unit}"
+    measure = rule.measure.replace("_", " ")
+    if rule.gain:
+        start, end = (names(side.words, unsaid=False) for side in (rule.gain.start, rule.gain.end))
+        measure = f"gain of {measure} from {start} to {end}"
+    return f"the {measure} differs by {effect.estimate:+.{DIGITS[unit]}f}{interval} {unit}"
 
 
 def spread(found: "list[Stratum]", table: np.ndarray, unit: str) -> str:
@@ -74,8 +81,8 @@ def spread(found: "list[Stratum]", table: np.ndarray, unit: str) -> str:
         return ""
     low, high = int(means.argmin()), int(means.argmax())
     return (
-        f"From {signed(means[low], unit)} ({found[low].name}) to {signed(means[high], unit)}"
-        f" ({found[high].name}). "
+        f"It ranges from {signed(means[low], unit)} ({found[low].name})"
+        f" to {signed(means[high], unit)} ({found[high].name}). "
     )
 
 
@@ -84,4 +91,4 @@ def failures(arm: list, baseline: list) -> str:
     first, second = (sum(map(failed, rows)) for rows in (arm, baseline))
     if not (first or second):
         return ""
-    return f"Failed: {first} of {len(arm)} runs, against {second} of {len(baseline)}. "
+    return f"{first} of {len(arm)} runs failed, against {second} of {len(baseline)}. "

@@ -32,8 +32,8 @@ def clipping_changes_the_batch(evidence: Evidence) -> Answer:
     of_gradient = sum(not torch.equal(a, b) for a, b in zip(grads, seen, strict=True))
     return decided(
         changed,
-        f"Clipping left every bit of the batch as it was, and changed {of_gradient} of {len(grads)}"
-        " gradient tensors: it acts on gradients, augmentation on inputs.",
+        f"Clipping left the batch as it was, bit for bit, and changed {of_gradient} of {len(grads)}"
+        " gradient tensors. It acts on gradients; augmentation acts on inputs.",
     )
 
 
@@ -48,8 +48,8 @@ def gradients_below_are_clipped(evidence: Evidence) -> Answer:
         changed[size] = any(not torch.equal(a, b) for a, b in zip(grads, before, strict=True))
     return decided(
         changed[0.5] and not changed[2.0],
-        "At λ = 1 a gradient of norm 0.5 keeps every bit and one of norm 2 is scaled down: those"
-        " above the threshold are clipped, as the article's own formula has it.",
+        "At λ = 1 a gradient of norm 0.5 stays as it is, bit for bit, and one of norm 2 is scaled"
+        " down. So those above the threshold are clipped, as in the article's own formula.",
     )
 
 
@@ -84,8 +84,9 @@ def formula(evidence: Evidence) -> Answer:
         worst = max(worst, *(float((a / b - 1).abs().max()) for a, b in pairs))
     return decided(
         worst < 1e-5,
-        "In float64 it is torch's clip_grad_norm_ but for the 1e-6 that torch adds to the norm. The"
-        " article writes |g| and names no norm; it has to be one of the whole gradient.",
+        "In float64 the formula does what torch's clip_grad_norm_ does, apart from the 1e-6 that"
+        " torch adds to the norm. The article writes |g| and names no norm: it has to be one of the"
+        " whole gradient.",
         worst,
         "largest relative difference",
     )
@@ -101,8 +102,9 @@ def raises_small_gradients(evidence: Evidence) -> Answer:
         ratios.append(probes.norm(grads) / size)
     return decided(
         max(ratios) > 1 + 1e-12,
-        "Clipping bounds large gradients, which is half of the statement; it never makes one larger"
-        " (norm after over norm before, at most 1), so a vanishing gradient stays as small.",
+        "Clipping bounds large gradients, so half of the statement is right. But it never makes a"
+        " gradient larger: the norm after clipping is at most the norm before. A vanishing gradient"
+        " stays as small as it is.",
         max(ratios),
         "largest ratio of norms",
     )
@@ -119,8 +121,8 @@ def keeps_the_direction(evidence: Evidence) -> Answer:
     return decided(
         abs(kept - 1) < 1e-12,
         "Clipping by the global norm keeps the direction of the batch's gradient; clipping by"
-        f" value bends it (cosine {bent:.3f}). That a batch's direction differs from the whole"
-        " set's, neither changes.",
+        f" value bends it (cosine {bent:.3f}). Neither changes how far the direction of a batch is"
+        " from that of the whole set.",
         kept,
         "cosine to the unclipped gradient",
     )
@@ -141,9 +143,9 @@ def explosion_is_vanishing(evidence: Evidence) -> Answer:
     ratio = sizes[2.0] / sizes[0.5]
     return decided(
         ratio < 10,
-        "The article gives the one name for the other. Through 20 layers of gain 2 the first"
-        f" layer's gradient has the norm {sizes[2.0]:.1e}, of gain 1/2 {sizes[0.5]:.1e}: exploding"
-        " and vanishing are opposites.",
+        "The article uses one name for both. In a chain of 20 layers of gain 2 the gradient of the"
+        f" first layer has the norm {sizes[2.0]:.1e}; with a gain of 1/2 it has {sizes[0.5]:.1e}."
+        " So exploding and vanishing are opposites.",
     )
 
 
@@ -157,9 +159,10 @@ def explosion_is_imbalance(evidence: Evidence) -> Answer:
     same = float(exploded.max() / exploded.min())
     return decided(
         not math.isclose(imbalance, same, rel_tol=1e-5),
-        f"In a healthy AlexNet at its start the layers' gradient norms differ by a factor of"
-        f" {imbalance:.1f}, and no one would call it exploding; a million times that gradient is an"
-        " explosion, with the same factor between its layers. Imbalance and size are two things.",
+        "In a healthy AlexNet at its start the gradient norms of the layers differ by a factor of"
+        f" {imbalance:.1f}, and no one would call that an explosion. A million times that gradient"
+        " is an explosion, and the factor between its layers is the same. So imbalance and size are"
+        " two things.",
         imbalance,
         "largest over smallest layer norm",
     )

@@ -29,8 +29,8 @@ def augmentation_enlarges_the_store(evidence: Evidence) -> Answer:
     distinct, plain = len(seen.unique(dim=0)), len(images.flatten(1).unique(dim=0))
     return decided(
         distinct > plain,
-        f"In effect: nothing is added to the store of images, but of {plain} images 10 epochs of"
-        f" flips and crops make {distinct} different inputs.",
+        f"Nothing is added to the store of images, but in effect it grows: 10 epochs of flips and"
+        f" crops make {distinct} different inputs of {plain} images.",
         distinct / plain,
         "different inputs an image in 10 epochs",
     )
@@ -49,8 +49,8 @@ def validates_on_originals(evidence: Evidence) -> Answer:
     same = looks["none"] == looks["flip+crop"]
     return decided(
         apart and same,
-        f"Here training, validation and test images share {'none' if apart else 'some'}, and"
-        f" validation sees {'originals' if same else 'others'} whatever the augmentation. The"
-        " protocol is sound but for the third set, which the article lacks: what is chosen by"
-        " validation images should be reported on test images.",
+        f"Here the training, validation and test images have {'none' if apart else 'some'} in"
+        f" common, and validation sees {'originals' if same else 'others'} whatever the"
+        " augmentation. The protocol is sound, but the article lacks the third set: what is chosen"
+        " by validation images should be reported on test images.",
     )

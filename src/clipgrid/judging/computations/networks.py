@@ -23,8 +23,9 @@ def alexnet_input(evidence: Evidence) -> Answer:
     )
     return decided(
         made.shape[-1] == sides[227] == 55,
-        f"(227 - 11) / 4 + 1 = 55 exactly; with 224, which the original names, it would be"
-        f" {sides[224]} without padding.",
+        "A convolution of 11 px with a stride of 4 makes (227 - 11) / 4 + 1 = 55 px of 227 px, and"
+        f" nothing is left over. Of 224 px, which AlexNet's authors name, it would make"
+        f" {sides[224]} px without padding.",
         float(made.shape[-1]),
         "side of the first map",
         "px",
@@ -43,8 +44,8 @@ def resnet_has_many_heads(evidence: Evidence) -> Answer:
     heads = sum(isinstance(m, torch.nn.Linear) for m in model.modules())
     return decided(
         heads > 1 or not identity,
-        "A residual block whose convolutions are silenced hands its input on, bit for bit: its mark"
-        f" is the skip connection. The net has {heads} head.",
+        "A residual block whose convolutions are silenced hands its input on, bit for bit: what"
+        f" marks it is the skip connection. The number of heads of the net is {heads}.",
         float(heads),
         "heads",
     )
@@ -60,9 +61,9 @@ def pooling_reduces_parameters(evidence: Evidence) -> Answer:
     own = sum(p.numel() for p in torch.nn.MaxPool2d(2).parameters())
     return decided(
         own == 0 and with_pool < without,
-        f"Indirectly: a pooling layer has {own} parameters and takes none away from others, but a"
-        f" linear layer after it is smaller ({with_pool:,} parameters for {without:,} where 12 px"
-        " become 6).",
+        f"It does so indirectly. A pooling layer has {own} parameters and takes none away from"
+        " others, but a linear layer after it is smaller: where 12 px become 6 px, it has"
+        f" {with_pool:,} parameters instead of {without:,}.",
         with_pool / without,
         "parameters with over without",
     )

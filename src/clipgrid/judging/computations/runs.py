@@ -28,9 +28,9 @@ def one_iteration_suffices(evidence: Evidence) -> Answer:
     again = int((runs.steps_clipped > 1).sum())
     return decided(
         again == 0,
-        f"At λ = 1, {again} of {len(runs)} runs were clipped at more than one step, at"
-        f" {runs.steps_clipped.median():.0f} in the median. Clipping is part of each step of an"
-        " optimizer, not a pass that is done once.",
+        f"At λ = 1, {again} of {len(runs)} runs were clipped at more than one step; the median run"
+        f" was clipped at {runs.steps_clipped.median():.0f} steps. Clipping is part of each step of"
+        " an optimizer, and not done once.",
         float(runs.steps_clipped.median()),
         "steps clipped in a run, median",
         "steps",
@@ -54,9 +54,9 @@ def hyper_parameters(evidence: Evidence) -> Answer:
     prefix = _prefix_differs(evidence)
     return decided(
         threshold and kind and prefix,
-        "Another threshold and another norm change what a step does; another number of iterations"
-        " doesn't (the shorter run is the beginning of the longer one, bit for bit). Two of the"
-        " three are hyper-parameters of clipping.",
+        "Another threshold changes what a step does, and so does another norm. Another number of"
+        " iterations doesn't: the shorter run is the beginning of the longer one, bit for bit. So"
+        " two of the three are hyper-parameters of clipping.",
         float(threshold + kind + prefix),
         "of the three",
     )
@@ -74,9 +74,9 @@ def longer_runs_converge_faster(evidence: Evidence) -> Answer:
     differs = _prefix_differs(evidence)
     reason = (
         "Under a constant learning rate the run to the smaller T is the beginning of the run to the"
-        " larger, bit for bit (trained apart, and compared): it has one speed, and the statement"
-        " compares a run with itself. What is measured is the one case where it means something, a"
-        " cosine schedule, over the steps that both runs have."
+        " larger T, bit for bit: two such runs were trained and compared. So the statement compares"
+        " a run with itself. It means something where the schedule depends on T: a cosine schedule"
+        " is what is measured, over the steps that both runs have."
     )
     return Answer("inconclusive" if differs else "ill-posed", reason)
 
@@ -90,8 +90,9 @@ def average_tracks_losses(evidence: Evidence) -> Answer:
     of_weights = shapes == [t.shape for t in averaged.weights.values()]
     return decided(
         not (same and of_weights),
-        "What is averaged are the weights, tensor by tensor. Training with an average and without"
-        " it gives the same weights, bit for bit: the average is another look at one run.",
+        "The average is one of the weights, tensor by tensor, and not of losses. Training with it"
+        " and without it gives the same weights, bit for bit: the average is another look at the"
+        " same run.",
     )
 
 
@@ -106,9 +107,10 @@ def only_the_product_matters(evidence: Evidence) -> Answer:
     apart = [float((small[:, 0] - steps[:, 0]).abs().max()) for steps in (large, other)]
     return decided(
         always and apart[0] == 0 < apart[1],
-        "Two runs of 50 clipped steps with λ = 1/32, η = 1/8 and λ = 1/256, η = 1 differ in loss"
-        f" by {apart[0]:.2g} nats at most, one with λ = 1/256, η = 1/8 by {apart[1]:.2f}. (Weight"
-        " decay acts by η alone: the study's own runs, which have it, agree less well.)",
+        "Two runs of 50 clipped steps with one λη (λ = 1/32, η = 1/8 and λ = 1/256, η = 1) differ"
+        f" in loss by {apart[0]:.2g} nats at most; a run with another λη (λ = 1/256, η = 1/8)"
+        f" differs by {apart[1]:.2f}. Weight decay acts by η alone, so the study's own runs, which"
+        " have it, agree less well.",
         apart[0],
         "largest difference of loss",
         "nats",

@@ -18,9 +18,9 @@ def alexnet_on_imagenet(evidence: Evidence) -> Answer:
     row = article.published().loc["AlexNet"]
     top1, top5 = max(row.top1, row.torchvision_top1), max(row.top5, row.torchvision_top5)
     reason = (
-        f"The metric isn't named. Published are {row.top1}% top-1 and {row.top5}% top-5"
-        f" ({row.source}), and torchvision's weights have {row.torchvision_top1}% and"
-        f" {row.torchvision_top5}%: above 81% is true of top-5 alone, and the article's other"
+        f"The article doesn't name the metric. AlexNet was published with {row.top1}% top-1 and"
+        f" {row.top5}% top-5 ({row.source}); torchvision's weights have {row.torchvision_top1}% and"
+        f" {row.torchvision_top5}%. So it is above 81% by top-5 alone, and the article's other"
         " accuracies read as top-1."
     )
     verdict = "ill-posed" if top1 <= 81 < top5 else "supported" if top1 > 81 else "refuted"
@@ -35,7 +35,7 @@ def alexnet_optimizers(evidence: Evidence) -> Answer:
     return decided(
         used == {"momentum", "RMSProp"},
         f"AlexNet was published with {' and '.join(sorted(used))} ({row.source}); RMSProp is"
-        " younger. The article reports nothing by optimizer; here both are run.",
+        " younger. The article reports no result by optimizer; here AlexNet is run with both.",
     )
 
 
@@ -47,7 +47,7 @@ def vgg_beats_resnet(evidence: Evidence) -> Answer:
     return decided(
         vgg.torchvision_top1 >= resnet.torchvision_top1,
         f"torchvision's weights have {vgg.torchvision_top1}% top-1 for VGG-16 and"
-        f" {resnet.torchvision_top1}% for ResNet-50, from one recipe each.",
+        f" {resnet.torchvision_top1}% for ResNet-50; each was trained by one recipe.",
         vgg.torchvision_top1 - resnet.torchvision_top1,
         "top-1 accuracy, VGG-16 less ResNet-50",
         "points",
@@ -68,7 +68,8 @@ def more_iterations_less_accuracy(evidence: Evidence) -> Answer:
     )
     verdict = "self-contradicted" if rises == len(gains) else "inconclusive"
     return Answer(
-        verdict, f"The article's own accuracies rise with T in all {rises} nets ({words}). "
+        verdict,
+        f"The article's own accuracies rise with T for {rises} of {len(gains)} nets ({words}). ",
     )
 
 
@@ -84,7 +85,7 @@ def best_models_so_far(evidence: Evidence) -> Answer:
     wrong = len(alexnet) == 0 and chosen == vgg.percent.min() < vgg.percent.max()
     return Answer(
         "self-contradicted" if wrong else "inconclusive",
-        f"AlexNet at T = 5000 isn't among section 3.3's experiments, and VGGNet at T = 1000, λ = 1"
-        f" has the lowest accuracy that the article gives for a VGGNet ({chosen:.0f}%; the highest"
-        f" is {vgg.percent.max():.0f}%).",
+        "AlexNet at T = 5000 isn't among the experiments of section 3.3. VGGNet at T = 1000 and"
+        f" λ = 1 has {chosen:.0f}%, and the accuracies that the article gives for VGGNet are from"
+        f" {vgg.percent.min():.0f}% to {vgg.percent.max():.0f}%.",
     )

@@ -13,8 +13,9 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from clipgrid import __main__
-from clipgrid.judging.claims import Computation, digest, load, schema, source
+from clipgrid.judging.claims import digest, load, schema, source
 from clipgrid.judging.measures import UNITS
+from clipgrid.judging.rules import Computation
 from clipgrid.study import code, parts
 from clipgrid.study.config import StudyError
 

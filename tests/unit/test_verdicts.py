@@ -13,7 +13,7 @@ from bench import DIVERGED, EVERY, Bench, T, clipped_at_1, row
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from clipgrid.judging import claims, statistics, verdicts
+from clipgrid.judging import claims, rules, statistics, verdicts
 from clipgrid.judging.evidence import Evidence
 from clipgrid.judging.hypotheses import evidence_for
 from clipgrid.judging.strata import Lookup
@@ -375,10 +375,10 @@ def test_the_studies_have_the_cells_that_each_claim_needs(path, tmp_path):
     lookup = Lookup(Evidence(s, tmp_path), shipped.usual.words)
     for key, claim in shipped.claims.items():
         for asked in claim.rules:
-            if isinstance(asked, claims.Contrast):
+            if isinstance(asked, rules.Contrast):
                 for gain in ("start", "end"):
                     assert lookup.pairs(asked, gain), key
-            elif not isinstance(asked, claims.Computation):
+            elif not isinstance(asked, rules.Computation):
                 assert lookup.cells(asked.cells.words), key
 
 

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from clipgrid.judging import statistics, wording
-from clipgrid.judging.claims import Computation, Never, Paired, Rates, Rule, Sooner, Stated
 from clipgrid.judging.evidence import Evidence
 from clipgrid.judging.hypotheses import evidence_for, opposed, seeds_needed, two_sided
 from clipgrid.judging.measures import UNITS
+from clipgrid.judging.rules import Computation, Never, Paired, Rates, Rule, Sooner, Stated
 from clipgrid.judging.strata import Lookup, Missing, Stratum, cells_of, shared_seeds
 from clipgrid.lazy import torch
 from clipgrid.study import parts

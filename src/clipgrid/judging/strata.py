@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from clipgrid.judging.claims import Contrast, Paired, word
 from clipgrid.judging.evidence import Evidence
+from clipgrid.judging.rules import Contrast, Paired, word
 from clipgrid.judging.wording import lacking
 from clipgrid.study.grid import AXES, Clip, family
 from clipgrid.study.names import value_name

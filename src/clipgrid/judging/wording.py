@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clipgrid.judging.claims import Contrast, Paired
 from clipgrid.judging.evidence import failed
 from clipgrid.judging.measures import DIGITS
+from clipgrid.judging.rules import Contrast, Paired
 from clipgrid.judging.statistics import Effect
 from clipgrid.study.grid import AXES
 from clipgrid.study.names import value_name

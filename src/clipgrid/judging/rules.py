@@ -1,0 +1,241 @@
+"""The rules by which claims are decided, as a file of claims states them: one model a statistic."""
+
+import re
+from collections.abc import Iterator
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+
+import clipgrid.judging.computations  # noqa: F401  declares them
+from clipgrid.judging.measures import EVENTS, UNITS
+from clipgrid.study import parts
+from clipgrid.study.config import Axis, Selection, Settings, clip, some, spelled, suggest
+from clipgrid.study.grid import CLIPS, FAMILIES, MODELS
+
+Fault = tuple[str, str]
+"""Where in a rule, as in `.margin`, and what would be right."""
+
+
+def word_or_clip(value: Any) -> str:
+    """A kind of clipping, with whatever threshold the study has; or one clip, canonically."""
+    return value if isinstance(value, str) and value in CLIPS else spelled(clip(value))
+
+
+def quantity(value: Any) -> Any:
+    """`0.5 points` → (0.5, "points")."""
+    match = re.fullmatch(r"(\d+\.?\d*) *([a-z%]+)", str(value).strip())
+    if not match:
+        units = ", ".join(dict.fromkeys(UNITS.values()))
+        raise ValueError(f"{value!r} must be a number with its unit ({units}), as in 0.5 points")
+    return float(match[1]), match[2]
+
+
+Quantity = Annotated[
+    tuple[float, str],
+    BeforeValidator(quantity),
+    WithJsonSchema({"type": "string", "pattern": r"^\d+\.?\d* *[a-z%]+$"}),
+]
+ClipWord = Annotated[
+    str,
+    BeforeValidator(word_or_clip),
+    WithJsonSchema({"anyOf": [{"type": "number", "exclusiveMinimum": 0}, {"type": "string"}]}),
+]
+
+
+def known(name: str) -> str:
+    """The name of a computation: one of ours, or of an extension that is loaded."""
+    names = list(parts.KINDS["computation"])
+    if name not in names:
+        raise ValueError(f"unknown: {name!r}; {suggest(name, names)}")
+    return name
+
+
+def name_them(schema: dict[str, Any]) -> None:
+    schema["enum"] = list(parts.KINDS["computation"])
+
+
+ComputationName = Annotated[str, AfterValidator(known), Field(json_schema_extra=name_them)]
+ModelWord = Literal[*FAMILIES, *MODELS]  # type: ignore[valid-type]
+
+
+class Cells(Selection):
+    """Cells, by their values on the axes."""
+
+    models: Axis[ModelWord] | None = None
+    """Families, with whatever models of theirs the study has there, or models."""
+    clips: Axis[ClipWord] | None = None  # type: ignore[assignment]
+    """Clips, or kinds of clipping with whatever threshold the study has."""
+
+    @property
+    def words(self) -> dict[str, list[str]]:
+        """The values on each axis that is named, as one writes them."""
+        return {axis: [word(axis, v) for v in values] for axis, values in self.axes.items()}
+
+
+def word(axis: str, value: Any) -> str:
+    """A value on an axis, as one writes it."""
+    return spelled(value, axis)
+
+
+def named(cells: Cells) -> Cells:
+    some(cells.axes)
+    return cells
+
+
+class Gain(Settings):
+    """What is compared is how much the measure gains from one of these to the other."""
+
+    start: Annotated[Cells, AfterValidator(named)]
+    """Cells that the gain is measured from."""
+    end: Annotated[Cells, AfterValidator(named)]
+    """Cells that it is measured to."""
+
+
+class Decides(Settings):
+    """A rule."""
+
+    decided_by: ClassVar[str]
+    """What decides by it: a test, a computation, or a figure."""
+
+    def faults(self) -> Iterator[Fault]:
+        """Faults that concern two of its keys at once."""
+        yield from ()
+
+
+class Contrast(Decides):
+    """Cells against cells, everything else equal."""
+
+    cells: Cells = Cells()
+    """Where to look: every combination of the values named. On other axes it is what is usual."""
+    arm: Annotated[Cells, AfterValidator(named)]
+    """What is compared ..."""
+    baseline: Annotated[Cells, AfterValidator(named)]
+    """... with what."""
+
+    def faults(self) -> Iterator[Fault]:
+        arm, baseline, cells = (set(side.axes) for side in (self.arm, self.baseline, self.cells))
+        if arm != baseline:
+            differing = ", ".join(sorted(arm ^ baseline))
+            yield "", f"arm and baseline must name the same axes: {differing}"
+        elif self.arm == self.baseline:
+            yield "", "arm and baseline are the same"
+        if arm & cells:
+            yield ".cells", f"arm and baseline name {', '.join(sorted(arm & cells))} already"
+        if any(len(values) > 1 for values in self.baseline.axes.values()):
+            yield ".baseline", "must have one value on each axis"
+        if "seeds" in arm | baseline | cells:
+            yield "", "no seeds: arms are paired by seed, and all seeds that they share count"
+
+
+class Paired(Contrast):
+    """The difference of a measure between two arms, paired by seed, by Student's t."""
+
+    decided_by: ClassVar[str] = "test"
+    statistic: Literal["paired t"]
+    measure: Literal[*UNITS]  # type: ignore[valid-type]
+    """What is measured of each cell."""
+    claim: Literal["higher", "lower", "not lower", "not higher", "same", "different"]
+    """How the article says that the arm compares."""
+    margin: Quantity
+    """The smallest difference that matters."""
+    gain: Gain | None = None
+    """Compare gains instead of values: an interaction."""
+    learning_rate: Literal["each", "tuned"] = "each"
+    """At each learning rate, or at the one that is best on the validation images in each arm."""
+    steps: Annotated[int, Field(ge=1)] | None = None
+    """Of a loss area: over so many first steps, instead of all to T."""
+
+    def faults(self) -> Iterator[Fault]:
+        if not self.margin[0] > 0:
+            yield ".margin", "must be above 0"
+        if self.learning_rate == "tuned" and not self.cells.learning_rates:
+            yield ".cells", "must name the learning_rates to choose from"
+        if self.measure == "steps_to_target":
+            yield ".measure", "may be infinite: use statistic: sign test"
+        elif self.margin[1] != UNITS[self.measure]:
+            right = f"must be in {UNITS[self.measure]}, the unit of {self.measure}"
+            yield ".margin", f"{right}, not in {self.margin[1]}"
+        if self.steps and self.measure != "loss_area":
+            yield ".steps", f"means nothing for {self.measure}"
+        if self.gain:
+            yield from self.faults_of_gain(self.gain.start.axes, self.gain.end.axes)
+        yield from super().faults()
+
+    def faults_of_gain(self, start: dict[str, Any], end: dict[str, Any]) -> Iterator[Fault]:
+        if set(start) != set(end) or start == end:
+            yield ".gain", "start and end must differ, on the same axes"
+        if any(len(values) > 1 for values in (*start.values(), *end.values())):
+            yield ".gain", "must have one value on each axis"
+        if twice := set(start) & {*self.arm.axes, *self.cells.axes}:
+            yield ".gain", f"arm, baseline or cells name {', '.join(sorted(twice))} already"
+
+
+class Sooner(Contrast):
+    """Which arm reaches a validation accuracy in fewer steps, paired by seed, by the sign test: a
+    run that never does needs infinitely many."""
+
+    decided_by: ClassVar[str] = "test"
+    statistic: Literal["sign test"]
+    target: Quantity
+    """Accuracy to reach."""
+    claim: Literal["sooner", "later"]
+    """When the article says that the arm reaches it."""
+
+    def faults(self) -> Iterator[Fault]:
+        if self.target[1] != "%":
+            yield ".target", f"must be in %, not in {self.target[1]}"
+        yield from super().faults()
+
+
+class Rates(Contrast):
+    """How often runs of two arms meet an event: Newcombe's interval, Fisher's exact test."""
+
+    decided_by: ClassVar[str] = "test"
+    statistic: Literal["Newcombe"]
+    event: Literal[*EVENTS]  # type: ignore[valid-type]
+    """What happens to a run."""
+    claim: Literal["more often", "less often"]
+    """How the article says that the arm compares."""
+
+
+class Never(Decides):
+    """That an event never happens to a run: the Clopper-Pearson interval of its rate. Nothing is
+    tested: the runs are counted, and one to which it happens refutes the statement."""
+
+    decided_by: ClassVar[str] = "computation"
+    statistic: Literal["Clopper-Pearson"]
+    event: Literal[*EVENTS]  # type: ignore[valid-type]
+    """What is said never to happen."""
+    cells: Annotated[Cells, AfterValidator(named)]
+    """To which runs."""
+
+
+class Stated(Decides):
+    """A figure that the article measured on other images: it stands beside the measured one."""
+
+    decided_by: ClassVar[str] = "figure"
+    statistic: Literal["figure of other data"]
+    measure: Literal[*UNITS]  # type: ignore[valid-type]
+    """What was measured."""
+    cells: Annotated[Cells, AfterValidator(named)]
+    """Cells that are the article's, but for the images."""
+    figure: str
+    """What the article states."""
+
+    def faults(self) -> Iterator[Fault]:
+        if self.measure in ("steps_to_target", "gap_at_matched_loss"):
+            yield ".measure", "can't be a figure: it is of two runs, or may be infinite"
+
+
+class Computation(Decides):
+    """A statement that a computation decides."""
+
+    decided_by: ClassVar[str] = "computation"
+    statistic: Literal["computation"]
+    name: ComputationName
+    """Which."""
+
+
+Rule = Annotated[
+    Paired | Sooner | Rates | Never | Stated | Computation, Field(discriminator="statistic")
+]

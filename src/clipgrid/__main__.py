@@ -90,7 +90,6 @@ def main(argv: list[str] | None = None) -> int:
 
     command = add_command("start-page", start_page, "print the start page of a study's report")
     command.add_argument("--study", type=Path, required=True, help="study.json of its results")
-    command.add_argument("--template", type=Path, required=True, help="report/workflow.rst")
     command.add_argument("--claims", type=Path, required=True, help="file of the claims")
 
     command = add_command(
@@ -201,10 +200,10 @@ def judge(study, claims):
     judge(study, claims)
 
 
-def start_page(study, template, claims):
+def start_page(study, claims):
     from clipgrid.reporting.report import start_page
 
-    print(start_page(study, template, claims))
+    print(start_page(study, claims))
 
 
 def plan(study, job_seconds=None):

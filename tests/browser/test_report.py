@@ -1,5 +1,6 @@
 """The report as a reader has it: opened in a browser, without a network, and clicked through."""
 
+import html
 import re
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -8,14 +9,16 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from clipgrid.reporting import text
+
 TITLE = "A trial of everything"
 CATEGORIES = [
     "1 Verdicts",
-    "2 Section 3.3.1: AlexNet",
-    "2 Section 3.3.2: VGGNet",
-    "2 Section 3.3.3: ResNet",
-    "2 Section 4.1.1: Moving average",
-    "2 Section 4.2.1: Augmentation",
+    "2 Section 3.3.1, AlexNet",
+    "2 Section 3.3.2, VGGNet",
+    "2 Section 3.3.3, ResNet",
+    "2 Section 4.1.1, Moving average",
+    "2 Section 4.2.1, Augmentation",
     "3 Clipping at work",
     "4 External validation",
     "5 Provenance",
@@ -164,12 +167,12 @@ def verdicts(page: Page) -> Locator:
 
 
 def exhibit_links(page: Page) -> list[Locator]:
-    return page.locator('.document a[href^="javascript:void app.setView("]').all()
+    return page.locator('.document a[href^="javascript:"]').all()
 
 
 def named(link: Locator) -> str:
     """The result that a link to an exhibit names."""
-    return re.search(r"resultPath: '(.*?)'", unquote(link.get_attribute("href")))[1]
+    return re.search(r'resultPath: "(.*?)"', unquote(link.get_attribute("href")))[1]
 
 
 # ---- everything ---------------------------------------------------------------------------------
@@ -252,7 +255,7 @@ def test_a_figure_is_as_wide_as_the_window_at_most(open_report, window):
 
 def test_a_figure_that_is_taller_than_the_window_can_be_seen_from_its_top(open_report):
     page = open_report(1366, 300)
-    open_exhibit(page, "2 Section 3.3.1: AlexNet", "Learning curves")
+    open_exhibit(page, "2 Section 3.3.1, AlexNet", "Learning curves")
     figure = page.locator(f"{SHOWN} img").evaluate(LOOK_AT_IMAGE)
     assert figure["drawn"]
     assert figure["top"] >= 0
@@ -334,6 +337,20 @@ def test_the_link_of_a_claim_opens_the_exhibit_that_it_names(open_report):
         go_home(page)
 
 
+@pytest.mark.parametrize("path", ['it\'s "here" & there.svg', "'); fail('", "\\%27%22</a>λ"])
+def test_a_link_shows_its_exhibit_whatever_signs_its_path_has(browser, path):
+    page = browser.new_page()
+    page.set_content(f'<a href="{html.escape(text.show_exhibit(path, "img"))}">show</a>')
+    page.evaluate("""path => {
+        window.results = {[path]: {data_uri: "data:,x"}};
+        window.app = {setView: view => { window.view = view; }};
+    }""", path)  # fmt: skip
+    page.locator("a").click()
+    view = page.evaluate("window.view")
+    page.close()
+    assert (view["resultPath"], view["contentPath"]) == (path, "data:,x")
+
+
 @WINDOWS
 def test_the_text_of_the_start_page_fits_the_window(open_report, window):
     page = open_report(*window)
@@ -341,10 +358,10 @@ def test_the_text_of_the_start_page_fits_the_window(open_report, window):
     width, _ = window
     texts = page.locator(".document").locator("h1, h2, p:not(td p), li:not(td li)")
     assert texts.count() > 5
-    for text in texts.all():
-        box = text.bounding_box()
-        assert box["x"] >= 0, text.inner_text()
-        assert box["x"] + box["width"] <= width, text.inner_text()
-        assert text.evaluate("text => text.scrollWidth <= text.clientWidth"), text.inner_text()
+    for part in texts.all():
+        box = part.bounding_box()
+        assert box["x"] >= 0, part.inner_text()
+        assert box["x"] + box["width"] <= width, part.inner_text()
+        assert part.evaluate("part => part.scrollWidth <= part.clientWidth"), part.inner_text()
     shown = page.locator(SHOWN)
     assert shown.evaluate("shown => shown.scrollWidth <= shown.clientWidth")

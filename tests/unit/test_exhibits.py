@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from clipgrid.reporting import claim_figures, figures, report, tables
+from clipgrid.reporting import claim_figures, figures, report, tables, text
 from clipgrid.study import grid, names
 from clipgrid.study.config import Experiment
 
@@ -384,6 +384,6 @@ def test_claims_are_written_as_html_and_latex_with_their_signs_escaped(tmp_path)
     assert '<b class="refuted">refuted</b>' in page
     assert r"10\% of $\lambda$\_1 \& more" in latex
     assert "$<$~0.001" in latex
-    document = tables.latex_document("A & B", ["claims"])
+    document = text.page("tables.tex", title=text.latex("A & B"), names=["claims"])
     assert r"\title{A \& B}" in document
     assert r"\input{claims.tex}" in document

@@ -312,8 +312,8 @@ def test_the_command_of_a_row_makes_its_cell_again_bit_for_bit(moved, clipgrid, 
 
 def test_the_report_has_a_category_for_every_section_of_the_document(report, smoke):
     documented = [e for e in smoke.experiments.values() if e.section]
-    sections = [f"2 Section {e.section}: {e.title}" for e in documented]
-    assert "2 Section 3.3.1: AlexNet" in sections
+    sections = [f"2 Section {e.section}, {e.title}" for e in documented]
+    assert "2 Section 3.3.1, AlexNet" in sections
     others = {"1 Verdicts", "3 Clipping at work", "4 External validation", "5 Provenance"}
     assert set(value_in(report, "categories")) == {*sections, *others}
 
@@ -331,7 +331,7 @@ def test_the_report_holds_every_table_figure_and_notebook(report):
 
 def test_the_start_page_tells_what_was_asked_found_and_trained(finished, report, smoke):
     page = value_in(report, "workflow_desc")
-    headings = re.findall(r"<h1[^>]*>([^<]*)</h1>", page)
+    headings = re.findall(r"<h[12][^>]*>([^<]*)</h[12]>", page)
     assert headings == [
         smoke.title,
         "Verdicts",
@@ -375,7 +375,7 @@ def test_the_report_and_all_pages_in_it_load_nothing_from_outside(report, patter
 def test_snakemakes_own_report_command_works_too(moved, snakemake):
     run = snakemake(moved, "--report", "out.html", *STUDY)
     assert run.returncode == 0, run.stdout
-    assert "2 Section 3.3.1: AlexNet" in (moved / "out.html").read_text()
+    assert "2 Section 3.3.1, AlexNet" in (moved / "out.html").read_text()
 
 
 # ---- growth -------------------------------------------------------------------------------------

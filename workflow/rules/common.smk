@@ -19,6 +19,7 @@ sys.path.insert(0, str(SRC))
 shell.prefix(f"export PYTHONPATH={shlex.quote(str(SRC))}; ".replace("{", "{{").replace("}", "}}"))
 
 from clipgrid.judging import claims
+from clipgrid.reporting import text
 from clipgrid.study import cost, grid, config as study
 
 # A config file on the command line replaces config.yaml: one file is one study.
@@ -44,7 +45,7 @@ if files.default_storage_provider or "input-output" not in map(str, files.shared
     )
 
 RESULTS = STUDY.results
-SETTINGS = study.settings(STUDY)
+SETTINGS = text.label(study.settings(STUDY))
 CELLS = grid.cells(STUDY)
 RUNS = grid.trajectories(CELLS)
 
@@ -115,4 +116,4 @@ DOCUMENTED = [name for name, experiment in STUDY.experiments.items() if experime
 def section(wildcards):
     """The report's category of an experiment: the document's section and title."""
     experiment = STUDY.experiments[wildcards.experiment]
-    return f"2 Section {experiment.section}: {experiment.title}"
+    return text.label(f"2 Section {experiment.section}, {experiment.title}")

@@ -10,7 +10,8 @@ rule study:
     conda:
         "../../envs/clipgrid.yaml"
     params:
-        study=study.to_json(STUDY),
+        # By a function: in a text alone, {word} would be a wildcard.
+        study=lambda wildcards: study.to_json(STUDY),
     shell:
         "printf %s {params.study:q} > {output:q} 2> {log:q}"
 
@@ -32,7 +33,7 @@ rule prepare_data:
         name=STUDY.data.name,
         size=STUDY.data.size,
         split_seed=STUDY.data.split_seed,
-        folder=STUDY.data.folder,
+        folder=lambda wildcards: STUDY.data.folder,
     shell:
         "python -m clipgrid prepare --name {params.name} --size {params.size}"
         " --split-seed {params.split_seed} --folder {params.folder:q}"

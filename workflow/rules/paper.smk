@@ -3,7 +3,7 @@
 # Run into the log, so that a notebook that fails leaves its traceback there.
 RUN_NOTEBOOK = (
     "( papermill {input.notebook:q} {log.notebook:q} -k python3 --no-progress-bar"
-    " -p results {params.results:q} {params.parameters}"
+    " -r results {params.results:q} {params.parameters}"
     " && cp {log.notebook:q} {output.notebook:q}"
     ' && jupyter nbconvert --to html --output-dir "$(dirname {output.page:q})" {output.notebook:q}'
     " --HTMLExporter.mathjax_url= --HTMLExporter.require_js_url= --HTMLExporter.jquery_url="
@@ -70,7 +70,7 @@ rule experiment:
     resources:
         **ANALYSIS,
     params:
-        parameters=lambda wildcards: f"-p experiment {wildcards.experiment}",
+        parameters=lambda wildcards: f"-r experiment {wildcards.experiment}",
         results=subpath(input.cells, parent=True),
         settings=SETTINGS,
     shell:
@@ -127,7 +127,7 @@ rule start_page:
         trained=f"{RESULTS}/trained.json",
         verdicts=f"{RESULTS}/claims.csv",
         claims=STUDY.claims,
-        template=ROOT / "report/workflow.rst",
+        template=ROOT / "src/clipgrid/reporting/templates/start-page.html",
     output:
         f"{RESULTS}/workflow.rst",
     log:
@@ -136,7 +136,7 @@ rule start_page:
     conda:
         "../../envs/clipgrid.yaml"
     shell:
-        "python -m clipgrid start-page --study {input.study:q} --template {input.template:q}"
+        "python -m clipgrid start-page --study {input.study:q}"
         " --claims {input.claims:q} > {output:q} 2> {log:q}"
 
 

@@ -282,7 +282,7 @@ def effects(claims: pd.DataFrame) -> Figure:
             f"{r.id}  {textwrap.shorten(r.statement, 58, placeholder=' …')}"
             for r in rows.itertuples()
         ]
-        one.set_yticks(range(len(rows)), names)
+        one.set_yticks(range(len(rows)), names, parse_math=False)  # of the claims, as they are
         one.set(ylim=(len(rows) - 0.5, -0.5), xlabel=f"effect ({labels[unit]})")
         one.axvline(50 if unit == "%" and (rows.measure.str.startswith("P(")).all() else 0,
                     color="0.6", lw=0.8, zorder=0)  # fmt: skip

@@ -3,10 +3,8 @@ asked, what was found, how to read it, what was trained), the reproducibility ch
 
 import json
 from pathlib import Path
-from urllib.parse import quote
 
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from clipgrid.judging import claims
 from clipgrid.judging.aggregate import of_article, read_cells
@@ -14,8 +12,14 @@ from clipgrid.judging.evidence import Evidence
 from clipgrid.judging.statistics import paired, t_interval
 from clipgrid.judging.verdicts import VERDICTS
 from clipgrid.judging.verdicts import judge as judged
-from clipgrid.reporting import tables
-from clipgrid.reporting.tables import clip_names, clips_in, in_order, plus_minus
+from clipgrid.reporting import tables, text
+from clipgrid.reporting.tables import (
+    clip_names,
+    clips_in,
+    effect_words,
+    in_order,
+    plus_minus,
+)
 from clipgrid.study import config as study
 from clipgrid.study.config import Study
 from clipgrid.study.grid import canonical
@@ -30,7 +34,8 @@ def cells_pages(path: Path) -> None:
     pages.mkdir(exist_ok=True)
     (pages / "cells.html").write_text(tables.cells_page(cells, f"All {len(cells)} cells"))
     files = [results / name for name in ("study.json", "data.json", "trained.json")]
-    (pages / "settings.html").write_text(tables.files_page(files))
+    settings = text.page("files.html", title="Settings and provenance", files=files, note="")
+    (pages / "settings.html").write_text(settings)
 
 
 def judge(path: Path, claims_file: Path) -> None:
@@ -49,9 +54,14 @@ def judge(path: Path, claims_file: Path) -> None:
     tables.save_claims(table[~external], pages / "claims", title, rules)
     title = "External validation: published facts, tried here"
     tables.save_claims(table[external], pages / "external", title, rules)
-    (pages / "checklist.html").write_text(tables.checklist_page(checklist(s, results, table, sha)))
+    answers = pd.DataFrame(checklist(s, results, table, sha), columns=["Question", "Answer"])
+    title = "Reproducibility checklist"
+    (pages / "checklist.html").write_text(
+        text.page("checklist.html", title=title, shown=answers, note="")
+    )
     names = [*(n for n, e in s.experiments.items() if e.section), "claims", "external"]
-    (pages / "all.tex").write_text(tables.latex_document(s.title, names))
+    document = text.page("tables.tex", title=text.latex(s.title), names=names)
+    (pages / "all.tex").write_text(document)
 
 
 def checklist(s: Study, results: Path, table: pd.DataFrame, sha: str) -> list[tuple[str, str]]:
@@ -128,16 +138,15 @@ def checklist(s: Study, results: Path, table: pd.DataFrame, sha: str) -> list[tu
     ]
 
 
-def start_page(path: Path, template: Path, claims_file: Path) -> str:
-    """The page, in reStructuredText, for the study at `path` and the tables beside it."""
+def start_page(path: Path, claims_file: Path) -> str:
+    """The page, as Snakemake takes it, for the study at `path` and the tables beside it."""
     s = study.load(path)
     results = path.parent
     cells = of_article(read_cells(results), s)
     verdicts = pd.read_csv(results / "claims.csv")
-    environment = Environment(
-        loader=FileSystemLoader(template.parent), undefined=StrictUndefined, trim_blocks=True
-    )
-    return environment.get_template(template.name).render(
+    external = verdicts.section == "external"
+    page = text.page(
+        "start-page.html",
         study=s,
         settings=study.settings(s),
         data=json.loads((results / "data.json").read_text()),
@@ -147,13 +156,14 @@ def start_page(path: Path, template: Path, claims_file: Path) -> str:
         outcomes=outcomes(cells),
         seeds=len(s.seeds),
         duration=duration,
-        number=int((verdicts.section != "external").sum()),
-        verdicts=verdict_table(verdicts[verdicts.section != "external"], s),
-        facts=verdict_table(verdicts[verdicts.section == "external"], s),
-        counts=counts(verdicts[verdicts.section != "external"]),
+        number=int((~external).sum()),
+        claims=verdict_rows(verdicts[~external], s),
+        facts=verdict_rows(verdicts[external], s),
+        counts=counts(verdicts[~external]),
         claims_file=claims_file.name,
         claims_sha256=claims.digest(claims_file),
     )
+    return text.as_caption(page)
 
 
 def counts(verdicts: pd.DataFrame) -> str:
@@ -163,25 +173,27 @@ def counts(verdicts: pd.DataFrame) -> str:
     return ", ".join(parts)
 
 
-def verdict_table(verdicts: pd.DataFrame, s: Study) -> str:
-    """The start page's table of verdicts, as HTML; the last column shows the exhibit."""
-    shown = tables.claims_html(verdicts)[["Claim", "Statement", "Verdict", "Effect [95% interval]"]]
-    shown["Exhibit"] = [exhibit(name, s) for name in verdicts.exhibit]
-    return tables.VERDICT_STYLE + shown.to_html(
-        index=False, border=0, escape=False, classes="verdicts"
-    )
+def verdict_rows(verdicts: pd.DataFrame, s: Study) -> list[dict]:
+    """The claims as the start page has them: each with its effect in words, and the address of a
+    link that shows its exhibit."""
+    return [
+        {
+            "id": row.id,
+            "statement": row.statement,
+            "verdict": row.verdict,
+            "effect": effect_words(row),
+            "exhibit": row.exhibit,
+            "address": address(row.exhibit, s),
+        }
+        for row in verdicts.itertuples()
+    ]
 
 
-def exhibit(name: str, s: Study) -> str:
-    """A link that shows an exhibit of the report."""
-    folder = "tables" if name in {*s.experiments, "claims"} else "figures"
-    kind, suffix = ("html", "html") if folder == "tables" else ("img", "svg")
-    path = quote(f"{s.results}/{folder}/{name}.{suffix}", safe="")
-    show = (
-        f"app.setView({{navbarMode: 'resultinfo', resultPath: '{path}', content: '{kind}',"
-        f" contentPath: results['{path}'].data_uri}})"
-    )
-    return f'<a href="javascript:void {show}">{name}</a>'
+def address(exhibit: str, s: Study) -> str:
+    """The address of a link that shows an exhibit of the report."""
+    if exhibit in {*s.experiments, "claims"}:
+        return text.show_exhibit(f"{s.results}/tables/{exhibit}.html", "html")
+    return text.show_exhibit(f"{s.results}/figures/{exhibit}.svg", "img")
 
 
 def arms(cells: pd.DataFrame, s: Study) -> list[dict]:

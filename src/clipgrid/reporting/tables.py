@@ -1,6 +1,5 @@
 """The tables: what the document states beside what was measured, as CSV, HTML and LaTeX."""
 
-import html
 import math
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ import pandas as pd
 
 from clipgrid.judging import article
 from clipgrid.judging.statistics import Interval, t_interval
+from clipgrid.reporting import text
 from clipgrid.study.config import Experiment
 from clipgrid.study.grid import CLIPS, Clip, canonical
 from clipgrid.study.names import AUGMENTATIONS, OPTIMIZERS, clip_name, model_name
@@ -17,25 +17,6 @@ ARM = [
     *("model", "optimizer", "learning_rate", "augmentation", "schedule", "train_images"),
     *("label_noise", "ema", "iterations", "clip", "threshold"),
 ]
-
-HTML = """<!doctype html>
-<html lang="en"><meta charset="utf-8"><title>{title}</title>
-<style>
-body {{ font: 13px/1.45 system-ui, sans-serif; margin: 1.5em; color: #222; }}
-table {{ border-collapse: collapse; border-top: 2px solid #222; border-bottom: 2px solid #222; }}
-th {{ border-bottom: 1px solid #222; text-align: left; vertical-align: bottom; }}
-th, td {{ padding: .3em .6em; }}
-td {{ white-space: nowrap; }}
-td:last-child {{ white-space: normal; min-width: 12em; }}
-td code {{ display: block; min-width: 40em; font-size: .9em; }}
-tr:nth-child(even) td {{ background: #f5f5f5; }}
-p {{ max-width: 50em; color: #555; }}
-</style>
-<h1 style="font-size: 1.2em">{title}</h1>
-{table}
-<p>{note}</p>
-</html>
-"""
 
 
 def clips_in(table: pd.DataFrame) -> list[Clip]:
@@ -177,19 +158,10 @@ def cells_page(cells: pd.DataFrame, title: str) -> str:
             "Test loss": cells.test_loss.map("{:.3f}".format),
             "Steps clipped (%)": (100 * cells.clip_fraction).map("{:.1f}".format),
             "Largest norm": cells.norm_max.map("{:.3g}".format),
-            "Command": "<details><summary>show</summary><code>"
-            + cells.command.map(html.escape)
-            + "</code></details>",
+            "Command": cells.command,
         }
     ).replace("nan", "-")
-    table = FILTER + shown.to_html(index=False, border=0, escape=False)
-    return HTML.format(title=html.escape(title), table=table, note="")
-
-
-def files_page(files: list[Path]) -> str:
-    """Text files, one below the other, as an HTML page."""
-    texts = (f"<h2>{f.name}</h2><pre>{html.escape(f.read_text())}</pre>" for f in files)
-    return HTML.format(title="Settings and provenance", table="".join(texts), note="")
+    return text.page("cells.html", title=title, shown=shown, note="")
 
 
 HOW_TO_READ_CLAIMS = (
@@ -245,95 +217,14 @@ def p_words(p: float) -> str:
 
 def save_claims(claims: pd.DataFrame, stem: Path, title: str, note: str) -> None:
     """Write the claims as `stem`.html and, without the reasons, as `stem`.tex."""
-    shown = claims_html(claims)
-    shown["Statement"] = '<p class="statement">' + shown.Statement
-    shown["Effect [95% interval]"] = '<p class="effect">' + shown["Effect [95% interval]"]
-    page = shown.to_html(index=False, border=0, escape=False, classes="claims")
-    style = CLAIMS_STYLE + VERDICT_STYLE
-    stem.with_suffix(".html").write_text(
-        HTML.format(title=html.escape(title), table=style + page, note=html.escape(note))
-    )
     shown = claims_table(claims)
+    stem.with_suffix(".html").write_text(
+        text.page("claims.html", title=title, shown=shown, note=note)
+    )
     shown = shown.drop(columns=["Why", "Source"], errors="ignore")
     wide = {"Statement": "p{8cm}", "of": "p{3.5cm}", "p": "r", "n": "r"}
     columns = "".join(wide.get(name, "l") for name in shown.columns)
     save_latex(shown, stem, title, columns, "longtable")
-
-
-def claims_html(claims: pd.DataFrame) -> pd.DataFrame:
-    """The claims as they are printed, each cell as HTML, verdicts in their colours."""
-    shown = claims_table(claims).map(lambda text: html.escape(str(text)))
-    shown["Verdict"] = [f'<b class="{v.replace(" ", "-")}">{v}</b>' for v in claims.verdict]
-    return shown
-
-
-CLAIMS_STYLE = """<style>
-.claims td { white-space: normal; vertical-align: top; }
-.claims p.statement { min-width: 11em; margin: 0; color: #222; }
-.claims p.effect { white-space: nowrap; margin: 0; color: #222; }
-.claims td:last-child { min-width: 17em; color: #444; }
-</style>
-"""
-VERDICT_STYLE = """<style>
-b.supported { color: #02795a; } b.refuted { color: #b34700; }
-b.ill-posed, b.self-contradicted { color: #8d4a83; }
-b.inconclusive, b.not-comparable { color: #555; }
-.verdicts { font-size: .85em; line-height: 1.3; } .verdicts th { text-align: left; }
-.verdicts td, .verdicts th { padding: .25em .8em .25em 0; vertical-align: top; }
-.verdicts b, .verdicts td:nth-child(4), .verdicts a { white-space: nowrap; }
-</style>
-"""
-
-
-def checklist_page(answers: list[tuple[str, str]]) -> str:
-    """Questions and answers as an HTML page."""
-    table = pd.DataFrame(answers, columns=["Question", "Answer"])
-    style = "<style>td { white-space: normal; vertical-align: top; max-width: 50em; }</style>"
-    return HTML.format(
-        title="Reproducibility checklist",
-        table=style + table.to_html(index=False, border=0),
-        note="",
-    )
-
-
-def latex_document(title: str, names: list[str]) -> str:
-    """A document, for pdflatex, of the tables NAME.tex that lie beside it."""
-    inputs = "\n".join(rf"\input{{{name}.tex}}" for name in names)
-    return LATEX.format(title=latex_text(title), inputs=inputs)
-
-
-LATEX = r"""\documentclass{{article}}
-\usepackage[utf8]{{inputenc}}
-\usepackage[T1]{{fontenc}}
-\usepackage[landscape, margin=1.5cm]{{geometry}}
-\usepackage{{booktabs, longtable}}
-\title{{{title}}}
-\date{{}}
-\begin{{document}}
-\maketitle
-\small
-{inputs}
-\end{{document}}
-"""
-
-LATEX_SIGNS = {
-    **{"\\": r"\textbackslash{}", "%": r"\%", "_": r"\_", "&": r"\&", "#": r"\#", "$": r"\$"},
-    **{"≥": r"$\geq$", "±": r"$\pm$", "λ": r"$\lambda$", "η": r"$\eta$", "×": r"$\times$"},
-    **{
-        "\N{NO-BREAK SPACE}": "~",
-        "·": r"$\cdot$",
-        "‖": r"$\Vert$",
-        "<": r"$<$",
-        ">": r"$>$",
-        "|": r"$|$",
-        "∞": r"$\infty$",
-    },
-}
-
-
-def latex_text(text: str) -> str:
-    """Text with every sign that LaTeX would take amiss spelled out."""
-    return "".join(LATEX_SIGNS.get(sign, sign) for sign in text)
 
 
 def save_latex(
@@ -344,12 +235,12 @@ def save_latex(
     environment: str = "table",
 ) -> None:
     """Write a table as `stem`.tex."""
-    latex = shown.astype(str).map(latex_text)
-    latex.columns = latex.columns.map(latex_text)
+    latex = shown.astype(str).map(text.latex)
+    latex.columns = latex.columns.map(text.latex)
     latex.style.hide(axis="index").to_latex(
         stem.with_suffix(".tex"),
         hrules=True,
-        caption=latex_text(title),
+        caption=text.latex(title),
         label=f"tab:{stem.name}",
         column_format=columns,
         environment=None if environment == "table" else environment,
@@ -357,22 +248,11 @@ def save_latex(
     )
 
 
-FILTER = """<p><input type="search" placeholder="filter, e.g. vgg11 norm1_ T5000" size="40"
-oninput="const words = this.value.split(' ');
-for (const row of document.querySelectorAll('tbody tr'))
-  row.hidden = !words.every(word => row.textContent.includes(word))"></p>
-"""
-
-
 def save(table: pd.DataFrame, shown: pd.DataFrame, stem: Path, title: str, note: str) -> None:
     """Write `table` as `stem`.csv, and as it is `shown`, as `stem`.html and `stem`.tex."""
     stem.parent.mkdir(parents=True, exist_ok=True)
     table.to_csv(stem.with_suffix(".csv"), index=False)
     stem.with_suffix(".html").write_text(
-        HTML.format(
-            title=html.escape(title),
-            table=shown.to_html(index=False, border=0),
-            note=html.escape(note),
-        )
+        text.page("page.html", title=title, shown=shown, note=note)
     )
     save_latex(shown, stem, title)

@@ -1,0 +1,75 @@
+"""Text from outside (a study's title, a claim's statement, the name of a folder) is data: for each
+place of the report, one function by which it appears there letter for letter. Imports no pandas.
+
+In HTML the templates escape it; Snakemake's own places and LaTeX are here.
+"""
+
+import json
+import re
+import textwrap
+from functools import cache
+from typing import Any
+from urllib.parse import quote
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+
+@cache
+def environment() -> Environment:
+    """The templates of the report's pages: all that they are given is escaped, but for Markup."""
+    return Environment(
+        loader=PackageLoader("clipgrid.reporting"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def page(template: str, **values: Any) -> str:
+    """A template of ours, with these values in it."""
+    return environment().get_template(template).render(values)
+
+
+def as_caption(html: str) -> str:
+    """HTML as the file that Snakemake takes for a start page or a caption. It renders that as a
+    Jinja template and then as reStructuredText, and must find nothing of either in the text."""
+    inert = re.sub(r"\{(?=[{%#])", "&#123;", html)
+    return ".. raw:: html\n\n" + textwrap.indent(inert, "   ") + "\n"
+
+
+def line(text: str) -> str:
+    """`text` on one line, without control characters."""
+    return re.sub("[\0- \x7f-\x9f\u2028\u2029]+", " ", text).strip()
+
+
+def label(text: str) -> str:
+    """`text` as a category or label of Snakemake's report, which takes {word} for a wildcard,
+    writes </script> into a script as it is, and makes it the name of a link in reStructuredText,
+    which a colon ends: an invisible joiner (U+2060) behind such a sign takes away its meaning."""
+    return re.sub(r"[{<:\\]", "\\g<0>\u2060", line(text))
+
+
+def show_exhibit(path: str, kind: str) -> str:
+    """The address of a link by which Snakemake's page shows the result at `path`, an `img` or
+    `html`. Browsers decode it before they run it, so that the path needs both quotations."""
+    name = json.dumps(path)
+    view = (
+        f"{{navbarMode: 'resultinfo', resultPath: {name}, content: '{kind}',"
+        f" contentPath: results[{name}].data_uri}}"
+    )
+    return "javascript:" + quote(f"void app.setView({view})", safe="")
+
+
+LATEX = {
+    **{sign: "\\" + sign for sign in "%_&#${}"},
+    **{"\\": r"\textbackslash{}", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}"},
+    **{"≥": r"$\geq$", "≤": r"$\leq$", "±": r"$\pm$", "×": r"$\times$", "·": r"$\cdot$"},
+    **{"λ": r"$\lambda$", "η": r"$\eta$", "‖": r"$\Vert$", "∞": r"$\infty$"},
+    **{"<": "$<$", ">": "$>$", "|": "$|$", '"': r"\textquotedbl{}", "\N{NO-BREAK SPACE}": "~"},
+}
+
+
+def latex(text: str) -> str:
+    """`text` on one line, with every sign that LaTeX would take amiss spelled out."""
+    return "".join(LATEX.get(sign, sign) for sign in line(text))

@@ -1,15 +1,23 @@
 """Tables, figures and the start page, from a made-up study whose numbers are known."""
 
 import itertools
+import json
 import math
+import re
 import xml.etree.ElementTree as ET
+from pathlib import Path
+from urllib.parse import quote, unquote
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from docutils.core import publish_parts
+from jinja2 import Environment
 
+from clipgrid.judging import claims
 from clipgrid.reporting import claim_figures, figures, report, tables, text
+from clipgrid.study import config as study
 from clipgrid.study import grid, names
 from clipgrid.study.config import Experiment
 
@@ -287,6 +295,114 @@ def test_outcomes_are_counted_by_clip_at_the_last_step(cells):
     assert (one["percent"], one["never"], one["runs"]) == ("50.0", 0, 18)
     assert (ten["percent"], ten["never"], ten["collapsed"]) == ("0.0", 18, 0)
     assert (none["fires"], none["collapsed"], none["diverged"]) == (False, 6, 0)
+
+
+ABOUT = {
+    **{"name": "digits", "source": "scikit-learn", "licence": "CC BY 4.0", "checksum": "0" * 64},
+    **{"images": {"train": 9, "validation": 9, "test": 9}, "split_seed": 0},
+    **{"unreadable": [], "converted": {}, "classes": list("ab")},
+}
+TRAINED = {
+    **{"cells": 4, "trajectories": 2, "steps_asked": 30, "steps_trained": 20},
+    **{"training_seconds": 300.0, "evaluation_seconds": 120.0, "readout_seconds": 60.0},
+    **{key: ["x"] for key in ("device", "processor", "python", "torch", "commit")},
+}
+
+
+@pytest.fixture
+def results(cells, config, tmp_path):
+    """A folder with the results of a study whose cells are these, as a function of its changes."""
+
+    def written(rows=(), **changes):
+        s = study.parse(config | changes)
+        (tmp_path / "study.json").write_text(study.to_json(s))
+        (tmp_path / "data.json").write_text(json.dumps(ABOUT))
+        (tmp_path / "trained.json").write_text(json.dumps(TRAINED))
+        (tmp_path / "claims.yaml").write_text("")
+        cells.assign(experiments=" ".join(s.experiments)).to_csv(
+            tmp_path / "cells.csv", index=False
+        )
+        pd.DataFrame(rows or [CLAIM]).to_csv(tmp_path / "claims.csv", index=False)
+        return tmp_path / "study.json"
+
+    return written
+
+
+def start_page(path):
+    """The start page as Snakemake shows it."""
+    template = Environment(trim_blocks=True, lstrip_blocks=True)
+    page = report.start_page(path, path.parent / "claims.yaml")
+    return publish_parts(template.from_string(page).render(), writer="html")["html_body"]
+
+
+OWN = {"x": {"title": "X", "select": [{"optimizers": ["momentum"]}]}}
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"experiments": OWN}, {"experiments": {}, "expand": "product"}]
+)
+def test_the_start_page_is_whole_with_the_articles_sections_and_without(results, changes):
+    page = start_page(results(**changes))
+    assert "System Message" not in page
+    assert page.count("<h2>") == 5
+    assert ("An article states" in page) == (not changes)
+    rows = re.findall("<tr><td>([^<]*)</td><td>(500|1000)</td>", page)
+    assert rows == [(m, t) for m in ("AlexNet", "VGG-11") for t in ("500", "1000")]
+
+
+def test_arms_that_differ_on_any_axis_have_a_row_each(cells):
+    more = [cells.assign(schedule="cosine"), cells.assign(label_noise=0.4)]
+    rows = report.arms(pd.concat([cells, *more], ignore_index=True))
+    assert [row["name"] for row in rows][::2] == [
+        *("AlexNet", "AlexNet, label noise 0.4", "AlexNet, cosine"),
+        *("VGG-11", "VGG-11, label noise 0.4", "VGG-11, cosine"),
+    ]
+    assert {row["difference"] for row in rows} == {"+10.0\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}0.0"}
+
+
+def test_without_raw_cells_of_original_images_the_start_page_has_no_empty_table(results, cells):
+    cells.augmentation = "flip"
+    page = start_page(results())
+    assert "no table of their" in page
+    assert "<th>Arm</th>" not in page
+
+
+def test_the_start_page_and_the_checklist_state_one_time(results):
+    path = results()
+    words = "5 min of training and 3 min of evaluation"
+    assert words in start_page(path)
+    s = study.load(path)
+    verdicts = pd.read_csv(path.parent / "claims.csv")
+    answers = dict(report.checklist(s, path.parent, verdicts, "0" * 64))
+    assert words in answers["How much compute?"]
+    assert answers["How many seeds?"].startswith("3 in an arm.")
+
+
+def test_a_claim_links_to_an_exhibit_that_the_report_has_and_to_no_other(results):
+    experiments = {
+        **{"alexnet": {"title": "A", "section": "1", "select": [{}]}},
+        **{name: {"title": "Own", "select": [{}]} for name in ("schedule", "small-set")},
+    }
+    exhibits = ["alexnet", "schedule", "claims", "small-set", "vgg"]
+    page = start_page(results([CLAIM | {"exhibit": e} for e in exhibits], experiments=experiments))
+    links = re.findall(r'<a href="javascript:([^"]*)">([^<]*)</a>', page)
+    named = {name: re.search('resultPath: "(.*?)"', unquote(code))[1] for code, name in links}
+    assert named == {
+        "alexnet": "results/tables/alexnet.html",
+        "schedule": "results/figures/schedule.svg",
+        "claims": "results/tables/claims.html",
+    }
+
+
+def test_every_claim_of_the_default_study_links_to_an_exhibit_that_its_report_has():
+    root = Path(__file__).parents[2]
+    s = study.load(root / "config.yaml")
+    exhibits = {claim.exhibit for claim in claims.load(root / s.claims).claims.values()}
+    assert [e for e in exhibits if not report.address(e, s)] == []
+    sections = {name for name, experiment in s.experiments.items() if experiment.section}
+    tables = {f"tables/{name}.html" for name in {*sections, "claims"}}
+    for exhibit in exhibits - set(report.FIGURES):
+        assert any(quote(name, safe="") in report.address(exhibit, s) for name in tables)
 
 
 @pytest.mark.parametrize(("seconds", "words"), [(95.4, "95 s"), (720, "12 min"), (12240, "3.4 h")])

@@ -70,7 +70,7 @@ def shown(caption, *labels):
     """A caption as Snakemake shows it, with the links to categories that it adds."""
     links = LINKS.format(*labels) if labels else ""
     template = Environment(trim_blocks=True, lstrip_blocks=True).from_string(caption + links)
-    return publish_parts(template.render(), writer_name="html")["html_body"]
+    return publish_parts(template.render(), writer="html")["html_body"]
 
 
 @given(TEXTS)

@@ -11,8 +11,8 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from clipgrid.judging.statistics import t_interval
-from clipgrid.reporting.figures import WIDTH, by_clip, colours, empty, legend, panels, tidy
-from clipgrid.reporting.tables import clip_names
+from clipgrid.reporting.arms import by_clip, clip_names
+from clipgrid.reporting.figures import WIDTH, colours, empty, legend, panels, tidy
 from clipgrid.study.grid import TRANSFORMATIONS, Clip, canonical
 from clipgrid.study.names import AUGMENTATIONS, clip_name, model_name
 

@@ -4,7 +4,7 @@ colour is the clip (λ; grey is no clipping), thin lines and dots are seeds, thi
 
 import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,9 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from clipgrid.judging.statistics import t_interval
-from clipgrid.reporting.tables import clip_names, clips_in
+from clipgrid.reporting.arms import RUN, arm_names, by_clip, clip_names, clips_in
 from clipgrid.study.grid import Clip, canonical
-from clipgrid.study.names import AUGMENTATIONS, OPTIMIZERS, clip_name, model_name
+from clipgrid.study.names import clip_name, model_name
 
 WIDTH = 7.0  # inches; two columns of a paper
 
@@ -64,41 +64,6 @@ def colours(table: pd.DataFrame) -> dict[str, Any]:
         return decade or next(others)
 
     return {clip_name(clip): colour(clip) for clip in clips_in(table)}
-
-
-RUN = (
-    *("model", "optimizer", "augmentation", "schedule", "train_images", "label_noise"),
-    "learning_rate",
-)
-"""What tells runs apart, beside clip and seed."""
-USUAL = ("none", "constant", "all", "0", "0.0")
-"""What goes without saying in a title."""
-
-
-def arm_names(table: pd.DataFrame, axes: Sequence[str]) -> pd.Series:
-    """A title for each row from those of `axes` that vary within the table (or all, if none)."""
-    if "step" in table:  # of a history: a cosine schedule starts from the rate that names it
-        first = table.groupby("trajectory", observed=True).learning_rate.transform("max")
-        table = table.assign(learning_rate=first)
-    names = {
-        "model": table.model.map(model_name),
-        "optimizer": table.optimizer.map(OPTIMIZERS),
-        "augmentation": table.augmentation.map(AUGMENTATIONS),
-        "schedule": table.schedule,
-        "train_images": table.train_images.astype(str) + " images",
-        "label_noise": "label noise " + table.label_noise.astype(str),
-        "learning_rate": table.learning_rate.map(lambda x: f"η = {canonical(x)}"),
-        "iterations": table.get("iterations", pd.Series(0, table.index)).map("T = {}".format),
-    }
-    varying = [axis for axis in axes if table[axis].nunique() > 1] or [axes[0]]
-    # The learning rate belongs to the optimizer: it needs naming only where it varies within one.
-    if table.groupby("optimizer", observed=True).learning_rate.nunique().max() < 2:
-        varying = [axis for axis in varying if axis != "learning_rate"] or [axes[0]]
-    joined = names[varying[0]].astype(str)
-    for axis in varying[1:]:
-        named = ", " + names[axis].astype(str)
-        joined = joined + named.where(~table[axis].astype(str).isin(USUAL), "")
-    return joined
 
 
 def empty(words: str) -> Figure:
@@ -345,12 +310,6 @@ def fit_to_points(axes: np.ndarray, values: pd.Series) -> None:
     low, high = values.min(), values.max()
     margin = 0.1 * (high - low) or 1.0
     axes.flat[0].set_ylim(low - margin, high + margin)
-
-
-def by_clip(table: pd.DataFrame, names: Iterable[str] = ()) -> Any:
-    """(name, rows) of each clip in the table, or of these clips, in order."""
-    clip = clip_names(table)
-    return [(name, table[clip == name]) for name in names or clip.cat.categories]
 
 
 def tidy(axes: np.ndarray, arms: Sequence[str]) -> None:

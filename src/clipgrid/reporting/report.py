@@ -7,23 +7,25 @@ from pathlib import Path
 import pandas as pd
 
 from clipgrid.judging import claims
-from clipgrid.judging.aggregate import of_article, read_cells
+from clipgrid.judging.aggregate import read_cells
 from clipgrid.judging.evidence import Evidence
-from clipgrid.judging.statistics import paired, t_interval
+from clipgrid.judging.statistics import t_interval
 from clipgrid.judging.verdicts import VERDICTS
 from clipgrid.judging.verdicts import judge as judged
 from clipgrid.reporting import tables, text
-from clipgrid.reporting.tables import (
-    clip_names,
-    clips_in,
-    effect_words,
-    in_order,
-    plus_minus,
-)
+from clipgrid.reporting.arms import ARM, RUN, arm_names, by_clip, clips_in, in_order, reported
+from clipgrid.reporting.tables import effect_words, plus_minus
 from clipgrid.study import config as study
 from clipgrid.study.config import Study
 from clipgrid.study.grid import canonical
-from clipgrid.study.names import OPTIMIZERS, clip_name, model_name
+from clipgrid.study.names import OPTIMIZERS, clip_name
+
+FIGURES = (
+    *("forest", "heat-map", "time-to-target", "gradient-norms", "clip-fraction", "accuracy"),
+    *("schedule", "generalization-gap", "matched-gap", "paired-ema", "paired-augmentation"),
+    *("transformed", "clip-kinds", "external"),
+)
+"""Exhibits that are figures."""
 
 
 def cells_pages(path: Path) -> None:
@@ -70,7 +72,8 @@ def checklist(s: Study, results: Path, table: pd.DataFrame, sha: str) -> list[tu
     trained = json.loads((results / "trained.json").read_text())
     data = json.loads((results / "data.json").read_text())
     failed = cells[cells.ema.isna()].groupby("status").size()
-    seeds = " to ".join(map(str, sorted(set(cells.groupby("experiments").seed.nunique()))))
+    counts = cells.groupby(list(ARM), dropna=False).seed.nunique()
+    seeds = " to ".join(map(str, sorted({counts.min(), counts.max()})))
     images = data["images"]
     lacking = int(table.reason.str.startswith("This study has no cell").sum())
     rates = cells.groupby("optimizer").learning_rate.unique()
@@ -124,9 +127,7 @@ def checklist(s: Study, results: Path, table: pd.DataFrame, sha: str) -> list[tu
         ),
         (
             "How much compute?",
-            f"{duration(trained['training_seconds'])} of training, over all runs, and"
-            f" {duration(trained['evaluation_seconds'] + trained['readout_seconds'])} of"
-            f" evaluation; one thread a run, {', '.join(trained['device'])}"
+            f"{computing(trained)}; one thread a run, {', '.join(trained['device'])}"
             f" ({', '.join(trained['processor'])}).",
         ),
         (
@@ -142,20 +143,22 @@ def start_page(path: Path, claims_file: Path) -> str:
     """The page, as Snakemake takes it, for the study at `path` and the tables beside it."""
     s = study.load(path)
     results = path.parent
-    cells = of_article(read_cells(results), s)
+    cells = reported(read_cells(results), s)
+    trained = json.loads((results / "trained.json").read_text())
     verdicts = pd.read_csv(results / "claims.csv")
     external = verdicts.section == "external"
     page = text.page(
         "start-page.html",
         study=s,
+        sections=[e.section for e in s.experiments.values() if e.section],
         settings=study.settings(s),
         data=json.loads((results / "data.json").read_text()),
-        trained=json.loads((results / "trained.json").read_text()),
+        trained=trained,
         clips=[clip_name(c) for c in clips_in(cells)],
-        arms=arms(cells, s),
+        arms=arms(cells),
         outcomes=outcomes(cells),
         seeds=len(s.seeds),
-        duration=duration,
+        computing=computing(trained),
         number=int((~external).sum()),
         claims=verdict_rows(verdicts[~external], s),
         facts=verdict_rows(verdicts[external], s),
@@ -190,38 +193,41 @@ def verdict_rows(verdicts: pd.DataFrame, s: Study) -> list[dict]:
 
 
 def address(exhibit: str, s: Study) -> str:
-    """The address of a link that shows an exhibit of the report."""
-    if exhibit in {*s.experiments, "claims"}:
+    """The address of a link that shows an exhibit of the report; nothing if the report lacks it."""
+    if exhibit in FIGURES:
+        return text.show_exhibit(f"{s.results}/figures/{exhibit}.svg", "img")
+    if exhibit == "claims" or (exhibit in s.experiments and s.experiments[exhibit].section):
         return text.show_exhibit(f"{s.results}/tables/{exhibit}.html", "html")
-    return text.show_exhibit(f"{s.results}/figures/{exhibit}.svg", "img")
+    return ""
 
 
-def arms(cells: pd.DataFrame, s: Study) -> list[dict]:
-    """Accuracy (%) by clip for each model, optimizer, learning rate and T, of raw weights and
-    original images, and the paired difference of the global norm's smallest λ to no clipping."""
+def arms(cells: pd.DataFrame) -> list[dict]:
+    """Accuracy (%) by clip for each arm and T, of raw weights and original images, and the paired
+    difference of the global norm's smallest λ to no clipping."""
     clips = clips_in(cells)
-    by_norm = [c for c in clips if c.kind == "norm" and not c.observes]
-    cells = cells.assign(clip=clip_names(cells).astype(str))
-    cells = cells[cells.ema.isna() & (cells.augmentation == "none")]
+    by_norm = [clip_name(c) for c in clips if c.kind == "norm" and not c.observes]
+    cells = in_order(cells[cells.ema.isna() & (cells.augmentation == "none")])
+    if cells.empty:
+        return []
+    cells["arm"] = arm_names(cells, RUN)
     rows = []
-    axes = ["model", "optimizer", "learning_rate", "iterations"]
-    varies = any(len(o.learning_rates) > 1 for o in s.optimizers.chosen.values())
-    for (model, optimizer, rate, iterations), group in in_order(cells).groupby(axes, sort=False):
-        by_seed = 100 * group.pivot(index="seed", columns="clip", values="test_accuracy")
-        smallest = next((clip_name(c) for c in by_norm if clip_name(c) in by_seed), None)
+    for (name, iterations), group in cells.groupby(["arm", "iterations"], sort=False):
+        by_seed = {
+            clip: 100 * mine.set_index("seed").test_accuracy for clip, mine in by_clip(group)
+        }
+        smallest = next((clip for clip in by_norm if clip in by_seed), None)
         difference = (
-            plus_minus(paired(by_seed[smallest], by_seed["no clipping"]), 1, sign="+")
+            plus_minus(t_interval(by_seed[smallest] - by_seed["no clipping"]), 1, sign="+")
             if smallest and "no clipping" in by_seed
             else "–"
         )
+        accuracies = (by_seed.get(clip_name(clip)) for clip in clips)
         rows.append(
             {
-                "name": f"{model_name(model)}, {OPTIMIZERS[optimizer]}"
-                + (f", η = {canonical(rate)}" if varies else ""),
+                "name": name,
                 "iterations": iterations,
                 "accuracies": [
-                    unbroken(plus_minus(t_interval(by_seed[name]), 1)) if name in by_seed else "–"
-                    for name in map(clip_name, clips)
+                    "–" if a is None else unbroken(plus_minus(t_interval(a), 1)) for a in accuracies
                 ],
                 "difference": unbroken(difference),
             }
@@ -255,6 +261,15 @@ def outcomes(cells: pd.DataFrame) -> list[dict]:
             }
         )
     return rows
+
+
+def computing(trained: dict) -> str:
+    """What all runs took, in words; evaluation is that on the way and that at each T."""
+    evaluation = trained["evaluation_seconds"] + trained["readout_seconds"]
+    return (
+        f"{duration(trained['training_seconds'])} of training and {duration(evaluation)} of"
+        " evaluation, over all runs"
+    )
 
 
 def duration(seconds: float) -> str:

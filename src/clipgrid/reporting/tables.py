@@ -9,35 +9,10 @@ import pandas as pd
 from clipgrid.judging import article
 from clipgrid.judging.statistics import Interval, t_interval
 from clipgrid.reporting import text
+from clipgrid.reporting.arms import ARM, clip_names, in_order
 from clipgrid.study.config import Experiment
-from clipgrid.study.grid import CLIPS, Clip, canonical
-from clipgrid.study.names import AUGMENTATIONS, OPTIMIZERS, clip_name, model_name
-
-ARM = [
-    *("model", "optimizer", "learning_rate", "augmentation", "schedule", "train_images"),
-    *("label_noise", "ema", "iterations", "clip", "threshold"),
-]
-
-
-def clips_in(table: pd.DataFrame) -> list[Clip]:
-    """The clips among the rows of a table, by kind and threshold; those that only observe last."""
-    pairs = table[["clip", "threshold"]].drop_duplicates().itertuples(index=False)
-    kinds = list(CLIPS)
-    return sorted(
-        (Clip(*pair) for pair in pairs),
-        key=lambda c: (c.observes, kinds.index(c.kind), c.threshold),
-    )
-
-
-def clip_names(table: pd.DataFrame) -> pd.Series:
-    """The name of each row's clip, as a category: ordered as `clips_in` has them."""
-    clips = clips_in(table)
-    names = pd.MultiIndex.from_frame(table[["clip", "threshold"]]).map(
-        {(c.kind, c.threshold): clip_name(c) for c in clips}
-    )
-    return pd.Series(
-        pd.Categorical(names, [clip_name(c) for c in clips], ordered=True), index=table.index
-    )
+from clipgrid.study.grid import canonical
+from clipgrid.study.names import AUGMENTATIONS, OPTIMIZERS, model_name
 
 
 def experiment_table(cells: pd.DataFrame, experiment: Experiment) -> pd.DataFrame:
@@ -48,7 +23,7 @@ def experiment_table(cells: pd.DataFrame, experiment: Experiment) -> pd.DataFram
     """
     rows = []
     cells = in_order(cells)
-    for arm, group in cells.groupby(ARM, dropna=False, sort=False):
+    for arm, group in cells.groupby(list(ARM), dropna=False, sort=False):
         row = dict(zip(ARM, arm, strict=True))
         accuracy = t_interval(100 * group.test_accuracy)
         loss = t_interval(group.test_loss)
@@ -67,16 +42,6 @@ def experiment_table(cells: pd.DataFrame, experiment: Experiment) -> pd.DataFram
             }
         )
     return pd.DataFrame(rows)
-
-
-def in_order(cells: pd.DataFrame) -> pd.DataFrame:
-    """Models, optimizers and augmentations as the study names them, then by T, EMA and λ."""
-    ranks = {
-        axis: cells[axis].map({v: i for i, v in enumerate(cells[axis].unique())})
-        for axis in ("model", "optimizer", "augmentation", "clip")
-    }
-    order = cells.assign(**ranks).fillna({"ema": 0.0}).sort_values(ARM, kind="stable").index
-    return cells.loc[order]
 
 
 def stated(section: str | None, arm: dict) -> dict:

@@ -201,7 +201,7 @@ def judge(study, claims):
 
 
 def start_page(study, claims):
-    from clipgrid.reporting.report import start_page
+    from clipgrid.reporting.start_page import start_page
 
     print(start_page(study, claims))
 

@@ -16,7 +16,7 @@ from docutils.core import publish_parts
 from jinja2 import Environment
 
 from clipgrid.judging import claims
-from clipgrid.reporting import claim_figures, figures, report, tables, text
+from clipgrid.reporting import checklist, claim_figures, figures, start_page, tables, text, verdicts
 from clipgrid.study import config as study
 from clipgrid.study import grid, names
 from clipgrid.study.config import Experiment
@@ -214,7 +214,7 @@ def test_kinds_of_clipping_are_told_apart_everywhere(cells, histories):
     assert set(tables.display(table).Clipping) == set(KIND_NAMES)
     # The document has no such kinds: only λ = 10 of the global norm is among its own.
     assert set(table.document_accuracy) == {"not given", "not run"}
-    assert [row["clip"] for row in report.outcomes(cells)] == KIND_NAMES
+    assert [row["clip"] for row in start_page.outcomes(cells)] == KIND_NAMES
 
 
 def test_the_gradient_norms_have_a_line_for_the_thresholds_of_the_global_norm_alone(histories):
@@ -291,7 +291,7 @@ def test_outcomes_are_counted_by_clip_at_the_last_step(cells):
     early = (cells.iterations == 500) & cells.ema.isna() & (cells.threshold == 10)
     cells.loc[bad & (cells.seed == 0), "status"] = "collapsed"
     cells.loc[early, "status"] = "collapsed"  # not at its end: it recovered
-    one, ten, none = report.outcomes(cells)
+    one, ten, none = start_page.outcomes(cells)
     assert (one["percent"], one["never"], one["runs"]) == ("50.0", 0, 18)
     assert (ten["percent"], ten["never"], ten["collapsed"]) == ("0.0", 18, 0)
     assert (none["fires"], none["collapsed"], none["diverged"]) == (False, 6, 0)
@@ -302,6 +302,13 @@ ABOUT = {
     **{"images": {"train": 9, "validation": 9, "test": 9}, "split_seed": 0},
     **{"unreadable": [], "converted": {}, "classes": list("ab")},
 }
+CLAIMS_FILE = """
+article: {author: A. N. Author}
+claims:
+  C1: {section: 3.3.1, kind: comparative, statement: x, family: x, exhibit: x,
+       rules: [{statistic: Newcombe, event: failed, claim: more often,
+                arm: {clips: [1]}, baseline: {clips: [inf]}}]}
+"""
 TRAINED = {
     **{"cells": 4, "trajectories": 2, "steps_asked": 30, "steps_trained": 20},
     **{"training_seconds": 300.0, "evaluation_seconds": 120.0, "readout_seconds": 60.0},
@@ -318,7 +325,7 @@ def results(cells, config, tmp_path):
         (tmp_path / "study.json").write_text(study.to_json(s))
         (tmp_path / "data.json").write_text(json.dumps(ABOUT))
         (tmp_path / "trained.json").write_text(json.dumps(TRAINED))
-        (tmp_path / "claims.yaml").write_text("")
+        (tmp_path / "claims.yaml").write_text(CLAIMS_FILE)
         cells.assign(experiments=" ".join(s.experiments)).to_csv(
             tmp_path / "cells.csv", index=False
         )
@@ -328,10 +335,10 @@ def results(cells, config, tmp_path):
     return written
 
 
-def start_page(path):
+def shown_start_page(path):
     """The start page as Snakemake shows it."""
     template = Environment(trim_blocks=True, lstrip_blocks=True)
-    page = report.start_page(path, path.parent / "claims.yaml")
+    page = start_page.start_page(path, path.parent / "claims.yaml")
     return publish_parts(template.from_string(page).render(), writer="html")["html_body"]
 
 
@@ -342,7 +349,7 @@ OWN = {"x": {"title": "X", "select": [{"optimizers": ["momentum"]}]}}
     "changes", [{}, {"experiments": OWN}, {"experiments": {}, "expand": "product"}]
 )
 def test_the_start_page_is_whole_with_the_articles_sections_and_without(results, changes):
-    page = start_page(results(**changes))
+    page = shown_start_page(results(**changes))
     assert "System Message" not in page
     assert page.count("<h2>") == 5
     assert ("An article states" in page) == (not changes)
@@ -352,7 +359,7 @@ def test_the_start_page_is_whole_with_the_articles_sections_and_without(results,
 
 def test_arms_that_differ_on_any_axis_have_a_row_each(cells):
     more = [cells.assign(schedule="cosine"), cells.assign(label_noise=0.4)]
-    rows = report.arms(pd.concat([cells, *more], ignore_index=True))
+    rows = start_page.arms(pd.concat([cells, *more], ignore_index=True))
     assert [row["name"] for row in rows][::2] == [
         *("AlexNet", "AlexNet, label noise 0.4", "AlexNet, cosine"),
         *("VGG-11", "VGG-11, label noise 0.4", "VGG-11, cosine"),
@@ -362,7 +369,7 @@ def test_arms_that_differ_on_any_axis_have_a_row_each(cells):
 
 def test_without_raw_cells_of_original_images_the_start_page_has_no_empty_table(results, cells):
     cells.augmentation = "flip"
-    page = start_page(results())
+    page = shown_start_page(results())
     assert "no table of their" in page
     assert "<th>Arm</th>" not in page
 
@@ -370,11 +377,14 @@ def test_without_raw_cells_of_original_images_the_start_page_has_no_empty_table(
 def test_the_start_page_and_the_checklist_state_one_time(results):
     path = results()
     words = "5 min of training and 3 min of evaluation"
-    assert words in start_page(path)
+    assert words in shown_start_page(path)
     s = study.load(path)
-    verdicts = pd.read_csv(path.parent / "claims.csv")
-    answers = dict(report.checklist(s, path.parent, verdicts, "0" * 64))
-    assert words in answers["How much compute?"]
+    judged = pd.read_csv(path.parent / "claims.csv")
+    page = checklist.checklist(s, path.parent, judged, "0" * 64)
+    answers = {
+        q: " ".join(a.split()) for q, a in re.findall("<td>(.*?)</td><td>(.*?)</td>", page, re.S)
+    }
+    assert answers["How much compute?"].startswith(words)
     assert answers["How many seeds?"].startswith("3 in an arm.")
 
 
@@ -384,7 +394,9 @@ def test_a_claim_links_to_an_exhibit_that_the_report_has_and_to_no_other(results
         **{name: {"title": "Own", "select": [{}]} for name in ("schedule", "small-set")},
     }
     exhibits = ["alexnet", "schedule", "claims", "small-set", "vgg"]
-    page = start_page(results([CLAIM | {"exhibit": e} for e in exhibits], experiments=experiments))
+    page = shown_start_page(
+        results([CLAIM | {"exhibit": e} for e in exhibits], experiments=experiments)
+    )
     links = re.findall(r'<a href="javascript:([^"]*)">([^<]*)</a>', page)
     named = {name: re.search('resultPath: "(.*?)"', unquote(code))[1] for code, name in links}
     assert named == {
@@ -398,16 +410,16 @@ def test_every_claim_of_the_default_study_links_to_an_exhibit_that_its_report_ha
     root = Path(__file__).parents[2]
     s = study.load(root / "config.yaml")
     exhibits = {claim.exhibit for claim in claims.load(root / s.claims).claims.values()}
-    assert [e for e in exhibits if not report.address(e, s)] == []
+    assert [e for e in exhibits if not start_page.address(e, s)] == []
     sections = {name for name, experiment in s.experiments.items() if experiment.section}
     tables = {f"tables/{name}.html" for name in {*sections, "claims"}}
-    for exhibit in exhibits - set(report.FIGURES):
-        assert any(quote(name, safe="") in report.address(exhibit, s) for name in tables)
+    for exhibit in exhibits - set(start_page.FIGURES):
+        assert any(quote(name, safe="") in start_page.address(exhibit, s) for name in tables)
 
 
 @pytest.mark.parametrize(("seconds", "words"), [(95.4, "95 s"), (720, "12 min"), (12240, "3.4 h")])
 def test_durations_are_in_the_unit_that_fits(seconds, words):
-    assert report.duration(seconds) == words
+    assert start_page.duration(seconds) == words
 
 
 @pytest.mark.parametrize(
@@ -472,7 +484,15 @@ def test_a_threshold_has_the_same_colour_in_every_figure(cells):
 CLAIM = {
     **{"id": "C1", "section": "3.3.1", "statement": "10% of λ_1 & more", "verdict": "refuted"},
     **{"measure": "test_accuracy", "unit": "points", "effect": -1.25, "low": -2.0, "high": -0.5},
-    **{"p": 0.0001, "n": 5, "source": "", "reason": "<why>", "exhibit": "accuracy"},
+    **{
+        "decided_by": "test",
+        "phrase": "抑制过拟合",
+        "p": 0.0001,
+        "n": 5,
+        "source": "",
+        "reason": "<why>",
+        "exhibit": "accuracy",
+    },
 }
 
 
@@ -490,11 +510,12 @@ CLAIM = {
 )
 def test_an_effect_in_words(changes, words):
     row = next(pd.DataFrame([CLAIM | changes]).itertuples())
-    assert tables.effect_words(row) == words
+    assert verdicts.effect(row) == words
 
 
 def test_claims_are_written_as_html_and_latex_with_their_signs_escaped(tmp_path):
-    tables.save_claims(pd.DataFrame([CLAIM]), tmp_path / "claims", "Claims", "a & b")
+    about = {"claims_file": "a & b", "sha256": "0"}
+    verdicts.save(pd.DataFrame([CLAIM]), tmp_path / "claims", "Claims", **about)
     page, latex = ((tmp_path / f"claims.{s}").read_text() for s in ("html", "tex"))
     assert "&lt;why&gt;" in page
     assert '<b class="refuted">refuted</b>' in page
@@ -503,3 +524,63 @@ def test_claims_are_written_as_html_and_latex_with_their_signs_escaped(tmp_path)
     document = text.page("tables.tex", title=text.latex("A & B"), names=["claims"])
     assert r"\title{A \& B}" in document
     assert r"\input{claims.tex}" in document
+
+
+KINDS = [
+    {"id": "C1", "verdict": "refuted"},
+    {"id": "Q1", "decided_by": "figure", "verdict": "not comparable"},
+    {"id": "D1", "decided_by": "computation", "verdict": "supported", "unit": "", "measure": ""},
+    {"id": "C2", "verdict": "inconclusive", "effect": 0.5, "low": -1.0, "high": 2.0},
+    {"id": "E1", "section": "external", "verdict": "supported", "source": "Someone 2020"},
+]
+
+
+def tables_of(page):
+    """{heading: the claims of the table below it} of a page."""
+    parts = re.split("<h[234]>(.*?)</h[234]>", page)
+    found = {
+        h: re.findall("<td[^>]*>([A-Z][0-9])\\b", t)
+        for h, t in zip(parts[1::2], parts[2::2], strict=True)
+    }
+    return {heading: claims for heading, claims in found.items() if claims}
+
+
+def test_tested_claims_stand_apart_with_counts_of_their_own(results, tmp_path):
+    rows = [CLAIM | changes for changes in KINDS]
+    page = shown_start_page(results(rows))
+    expected = {
+        "Tested on this study's runs: 1 refuted, 1 inconclusive": ["C1", "C2"],
+        "Decided without a test: 1 supported": ["D1"],
+        "Not comparable: 1 not comparable": ["Q1"],
+    }
+    assert tables_of(page) == expected | {"Tested on this study's runs: 1 supported": ["E1"]}
+    assert re.search(
+        r"2 are\s+tested here by training: <strong>1 refuted, 1 inconclusive</strong>", page
+    )
+    assert "An untitled and undated article by A. N. Author makes" in " ".join(page.split())
+
+    about = {"claims_file": "claims.yaml", "sha256": "0"}
+    verdicts.save(pd.DataFrame(rows[:4]), tmp_path / "claims", "Claims", **about)
+    assert tables_of((tmp_path / "claims.html").read_text()) == expected
+
+
+def test_beside_a_verdict_stands_the_effect_that_decided_it_and_its_section(results):
+    page = shown_start_page(results([CLAIM | changes for changes in KINDS]))
+    (row,) = re.findall("<tr>\\s*<td>C2.*?</tr>", page, re.S)
+    assert "§ 3.3.1" in row
+    assert "+0.5 [-1.0, 2.0] points<br><small>test accuracy</small>" in row
+
+
+def test_a_claim_is_found_in_the_article_by_its_phrase(tmp_path):
+    about = {"claims_file": "claims.yaml", "sha256": "0"}
+    verdicts.save(pd.DataFrame([CLAIM]), tmp_path / "claims", "Claims", **about)
+    assert CLAIM["phrase"] in (tmp_path / "claims.html").read_text()
+    # pdflatex knows no such signs.
+    assert CLAIM["phrase"] not in (tmp_path / "claims.tex").read_text()
+
+
+def test_without_claims_there_is_a_page_that_says_so(tmp_path):
+    about = {"claims_file": "claims.yaml", "sha256": "0"}
+    verdicts.save(pd.DataFrame([CLAIM]).iloc[:0], tmp_path / "external", "Facts", **about)
+    assert "There are none in claims.yaml" in (tmp_path / "external.html").read_text()
+    assert r"\end{longtable}" in (tmp_path / "external.tex").read_text()

@@ -2,7 +2,6 @@
 
 import math
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -126,70 +125,7 @@ def cells_page(cells: pd.DataFrame, title: str) -> str:
             "Command": cells.command,
         }
     ).replace("nan", "-")
-    return text.page("cells.html", title=title, shown=shown, note="")
-
-
-HOW_TO_READ_CLAIMS = (
-    "Supported: all rules of the claim hold at 5% after Holm's correction within its family."
-    " Refuted: the data show that one doesn't, or that it fails somewhere (a counterexample)."
-    " Inconclusive: they show neither. Effects are means over seeds of paired differences with"
-    " 95% t-intervals, unless the measure says otherwise; p is for the statement, after correction."
-)
-UNIT_DIGITS = {"points": 1, "%": 1, "nats": 3}
-
-
-def effect_words(row: Any) -> str:
-    """`+1.2 [0.3, 2.1] points`; nothing where nothing was measured."""
-    if math.isnan(row.effect):
-        return ""
-    unit = "" if row.unit in (None, "") or row.unit != row.unit else f" {row.unit}"
-    if not unit:
-        return ""
-    if row.unit not in UNIT_DIGITS:
-        return f"{row.effect:.4g}{unit}"
-    digits = UNIT_DIGITS[row.unit]
-    sign = "" if row.verdict == "not comparable" or row.unit == "%" else "+"
-    if math.isnan(row.low):
-        return f"{row.effect:{sign}.{digits}f}{unit}"
-    return f"{row.effect:{sign}.{digits}f} [{row.low:.{digits}f}, {row.high:.{digits}f}]{unit}"
-
-
-def claims_table(claims: pd.DataFrame) -> pd.DataFrame:
-    """The claims as they are printed."""
-    names = claims.measure.str.replace("_", " ")
-    columns = {
-        "Claim": claims.id,
-        "Section": claims.section,
-        "Statement": claims.statement,
-        "Verdict": claims.verdict,
-        "Effect [95% interval]": [effect_words(row) for row in claims.itertuples()],
-        "of": names.where(claims.effect.notna() & claims.unit.notna() & (claims.unit != ""), ""),
-        "p": claims.p.map(p_words),
-        "n": claims.n.where(claims.n > 0, "").astype(str),
-        "Source": claims.source,
-        "Why": claims.reason,
-    }
-    if (claims.section == "external").all():
-        del columns["Section"]
-    else:
-        del columns["Source"]
-    return pd.DataFrame(columns)
-
-
-def p_words(p: float) -> str:
-    return "" if math.isnan(p) else "<\N{NO-BREAK SPACE}0.001" if p < 0.001 else f"{p:.3f}"
-
-
-def save_claims(claims: pd.DataFrame, stem: Path, title: str, note: str) -> None:
-    """Write the claims as `stem`.html and, without the reasons, as `stem`.tex."""
-    shown = claims_table(claims)
-    stem.with_suffix(".html").write_text(
-        text.page("claims.html", title=title, shown=shown, note=note)
-    )
-    shown = shown.drop(columns=["Why", "Source"], errors="ignore")
-    wide = {"Statement": "p{8cm}", "of": "p{3.5cm}", "p": "r", "n": "r"}
-    columns = "".join(wide.get(name, "l") for name in shown.columns)
-    save_latex(shown, stem, title, columns, "longtable")
+    return text.page("cells.html", title=title, shown=shown)
 
 
 def save_latex(

@@ -1,0 +1,145 @@
+"""The start page of the report: the verdicts, what was asked, what was found, how to read the
+report, what was trained."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+
+from clipgrid.judging import claims
+from clipgrid.judging.aggregate import read_cells
+from clipgrid.judging.statistics import t_interval
+from clipgrid.reporting import text, verdicts
+from clipgrid.reporting.arms import RUN, arm_names, by_clip, clips_in, in_order, reported
+from clipgrid.reporting.tables import plus_minus
+from clipgrid.study import config
+from clipgrid.study.config import Study
+from clipgrid.study.names import clip_name
+
+FIGURES = (
+    *("forest", "heat-map", "time-to-target", "gradient-norms", "clip-fraction", "accuracy"),
+    *("schedule", "generalization-gap", "matched-gap", "paired-ema", "paired-augmentation"),
+    *("transformed", "clip-kinds", "external"),
+)
+"""Exhibits that are figures."""
+
+
+def start_page(path: Path, claims_file: Path) -> str:
+    """The page, as Snakemake takes it, for the study at `path` and the tables beside it."""
+    study = config.load(path)
+    results = path.parent
+    cells = reported(read_cells(results), study)
+    trained = json.loads((results / "trained.json").read_text())
+    table = pd.read_csv(results / "claims.csv", dtype={"section": str})
+    external = table.section == "external"
+    page = text.page(
+        "start-page.html",
+        study=study,
+        article=claims.load(claims_file).article,
+        sections=[e.section for e in study.experiments.values() if e.section],
+        claims=verdicts.by_decision(table[~external]),
+        number=int((~external).sum()),
+        facts=verdicts.by_decision(table[external]),
+        addresses={exhibit: address(exhibit, study) for exhibit in table.exhibit},
+        claims_file=claims_file.name,
+        claims_sha256=claims.digest(claims_file),
+        settings=config.settings(study),
+        data=json.loads((results / "data.json").read_text()),
+        outcomes=outcomes(cells),
+        seeds=len(study.seeds),
+        clips=[clip_name(c) for c in clips_in(cells)],
+        arms=arms(cells),
+        trained=trained,
+        computing=computing(trained),
+        effect=verdicts.effect,
+        measure=verdicts.measure,
+    )
+    return text.as_caption(page)
+
+
+def address(exhibit: str, study: Study) -> str:
+    """The address of a link that shows an exhibit of the report; nothing if the report lacks it."""
+    if exhibit in FIGURES:
+        return text.show_exhibit(f"{study.results}/figures/{exhibit}.svg", "img")
+    pages = {name for name, experiment in study.experiments.items() if experiment.section}
+    if exhibit in {*pages, "claims"}:
+        return text.show_exhibit(f"{study.results}/tables/{exhibit}.html", "html")
+    return ""
+
+
+def arms(cells: pd.DataFrame) -> list[dict]:
+    """Accuracy (%) by clip for each arm and T, of raw weights and original images, and the paired
+    difference of the global norm's smallest λ to no clipping."""
+    clips = clips_in(cells)
+    by_norm = [clip_name(c) for c in clips if c.kind == "norm" and not c.observes]
+    cells = in_order(cells[cells.ema.isna() & (cells.augmentation == "none")])
+    if cells.empty:
+        return []
+    cells["arm"] = arm_names(cells, RUN)
+    rows = []
+    for (name, iterations), group in cells.groupby(["arm", "iterations"], sort=False):
+        by_seed = {
+            clip: 100 * mine.set_index("seed").test_accuracy for clip, mine in by_clip(group)
+        }
+        smallest = next((clip for clip in by_norm if clip in by_seed), None)
+        difference = (
+            plus_minus(t_interval(by_seed[smallest] - by_seed["no clipping"]), 1, sign="+")
+            if smallest and "no clipping" in by_seed
+            else "–"
+        )
+        accuracies = (by_seed.get(clip_name(clip)) for clip in clips)
+        rows.append(
+            {
+                "name": name,
+                "iterations": iterations,
+                "accuracies": [
+                    "–" if a is None else unbroken(plus_minus(t_interval(a), 1)) for a in accuracies
+                ],
+                "difference": unbroken(difference),
+            }
+        )
+    return rows
+
+
+def unbroken(text: str) -> str:
+    return text.replace(" ", "\N{NO-BREAK SPACE}")
+
+
+def outcomes(cells: pd.DataFrame) -> list[dict]:
+    """By clip: share of steps clipped, and the runs that had collapsed or diverged at their end."""
+    raw = cells[cells.ema.isna()].sort_values("iterations")
+    last = raw.groupby("trajectory").last()
+    rows = []
+    for clip in clips_in(last):
+        runs = last[(last["clip"] == clip.kind) & (last.threshold == clip.threshold)]
+        percent = 100 * runs.clip_fraction
+        rows.append(
+            {
+                "clip": clip_name(clip),
+                "fires": not clip.observes,
+                "percent": f"{100 * runs.steps_clipped.sum() / runs.steps.sum():.1f}",
+                "least": f"{percent.min():.1f}",
+                "most": f"{percent.max():.1f}",
+                "never": int((runs.steps_clipped == 0).sum()),
+                "collapsed": int((runs.status == "collapsed").sum()),
+                "diverged": int((runs.status == "diverged").sum()),
+                "runs": len(runs),
+            }
+        )
+    return rows
+
+
+def computing(trained: dict) -> str:
+    """What all runs took, in words; evaluation is that on the way and that at each T."""
+    evaluation = trained["evaluation_seconds"] + trained["readout_seconds"]
+    return (
+        f"{duration(trained['training_seconds'])} of training and {duration(evaluation)} of"
+        " evaluation, over all runs"
+    )
+
+
+def duration(seconds: float) -> str:
+    """`95 s`, `12 min`, `3.4 h`."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

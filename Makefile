@@ -6,7 +6,7 @@ VENV := .venv
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: paper test install browser lock clean
+.PHONY: paper test install browser docs schema lock clean
 
 paper: $(VENV)/installed
 	snakemake --cores all --quiet rules host
@@ -39,6 +39,16 @@ $(VENV)/installed: envs/requirements.lock pyproject.toml
 	$(VENV)/bin/pip install --quiet --requirement envs/requirements.lock
 	$(VENV)/bin/pip install --quiet --no-deps --editable .
 	@touch $@
+
+docs: $(VENV)/installed
+	NO_MKDOCS_2_WARNING=1 mkdocs build --quiet
+	@echo "The manual: $(CURDIR)/build/docs/index.html"
+
+# What editors check studies and claims by. Written aside: a failure leaves the old one.
+schema: $(VENV)/installed
+	for of in study claims; do \
+	    python -m clipgrid schema $$of > .schema.json \
+	    && mv .schema.json workflow/schemas/$$of.schema.json || { rm -f .schema.json; exit 1; }; done
 
 # Pin anew what pyproject.toml asks for (torch and torchvision stay: they are a pair). Run it with the
 # oldest Python that is supported: its packages install on newer ones, not the other way round.

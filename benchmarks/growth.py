@@ -24,13 +24,7 @@ DECAYS = (0.999, 0.99, 0.9, 0.9999)
 # All small, so that none diverges, which would end its run early.
 THRESHOLDS = (1, 0.5, 0.25, 2)
 CORES = 2
-COMMON = {
-    "width": 0.125,
-    "optimizer": "momentum",
-    "learning-rate": 0.03,
-    "weight-decay": 0.0005,
-    "augmentation": "none",
-}
+COMMON = {"optimizer": "momentum:weight_decay=0.0005", "learning-rate": 0.03}
 
 
 def main() -> None:
@@ -62,7 +56,8 @@ def main() -> None:
 
 def series(model: str, largest: int) -> Iterator[tuple[str, int, list[dict]]]:
     """Axis, how many of it are asked for, and the flags of the runs that this takes."""
-    run = COMMON | {"model": model, "threshold": 1, "seed": 0, "readouts": [f"T{largest}"]}
+    of_model = {"model": f"{model}:width=0.125", "clip": 1, "seed": 0}
+    run = COMMON | of_model | {"readouts": [f"T{largest}"]}
     for n in (1, 2, 4, 8):
         yield (
             "iterations",
@@ -73,7 +68,7 @@ def series(model: str, largest: int) -> Iterator[tuple[str, int, list[dict]]]:
         averages = [f"T{largest}_ema{decay}" for decay in DECAYS[:n]]
         yield "ema", n, [run | {"readouts": run["readouts"] + averages}]
     for n in (1, 2, 4):
-        yield "clips", n, [run | {"threshold": threshold} for threshold in THRESHOLDS[:n]]
+        yield "clips", n, [run | {"clip": threshold} for threshold in THRESHOLDS[:n]]
     for n in (1, 2, 4):
         yield "seeds", n, [run | {"seed": seed} for seed in range(n)]
 

@@ -11,6 +11,7 @@ what it keeps of a mapped file at any time.
 """
 
 import argparse
+import itertools
 import json
 import math
 import os
@@ -140,28 +141,25 @@ def speed(batches, warm_up: int = 5, seconds: float = 5.0) -> float:
 
 def batches(folder: str, size: str, way: str) -> float:
     """clipgrid's, flipped, cropped and normalised, as the model gets them."""
-    from dataclasses import replace
-
     from clipgrid.images import loading
-    from clipgrid.images.augment import augment, draw
-    from clipgrid.images.data import Dataset
-    from clipgrid.study import grid
-    from clipgrid.training import trainer
 
     if way == "read ahead":
         loading.RESIDENT_BYTES = 0
-    trainer.set_up_process()
-    usual = grid.Trajectory("alexnet", "momentum", 0.01, 1.0, "flip+inception-crop", 0)
-    settings = replace(usual, batch_size=BATCH, width=0.0625)
-    run = trainer.Run(settings, Dataset.load(Path(folder, "data", size, "data.pt")), set())
+    run = narrow_run(Path(folder, "data", size, "data.pt"), "flip+inception-crop")
+    return speed(map(run.batch, itertools.count()))
 
-    def stream():
-        for step, (index, images) in enumerate(run.batches_from(0)):
-            generator = trainer.generator(0, "augmentation", step)
-            drawn = draw(settings.augmentation, BATCH, int(size), generator)
-            yield run.normalize(augment(images, settings.augmentation, drawn)), run.labels[index]
 
-    return speed(stream())
+def narrow_run(data: Path, augmentation: str):
+    from clipgrid.images.data import Dataset
+    from clipgrid.study.cells import Trajectory
+    from clipgrid.training.machine import set_up_process
+    from clipgrid.training.run import Run
+
+    set_up_process()
+    settings = {"optimizer": "momentum", "learning_rate": 0.01, "clip": 1, "seed": 0}
+    model = "alexnet:width=0.0625"
+    trajectory = Trajectory(model=model, augmentation=augmentation, batch_size=BATCH, **settings)
+    return Run(trajectory, Dataset.load(data), set())
 
 
 def train_transform(size: str):
@@ -206,9 +204,9 @@ def memory(folder: str) -> dict:
     import numpy as np
     import torch
 
-    from clipgrid.images import data, sources
-    from clipgrid.study import grid
-    from clipgrid.training import trainer
+    from clipgrid.images import data, reading
+    from clipgrid.study import parts
+    from clipgrid.training import loop
 
     size = 224
     n = math.ceil(LARGE / (3 * size**2))
@@ -216,18 +214,19 @@ def memory(folder: str) -> dict:
     def read(chunk: slice, size: int):
         images = np.full((chunk.stop - chunk.start, 3, size, size), 0, np.uint8)
         images += np.arange(size, dtype=np.uint8)  # a ramp
-        return images, sources.READ, None
+        return images, reading.READ, None
 
-    source = sources.Source(
+    source = reading.Source(
         labels=torch.arange(n) % 10,
         split=torch.zeros(n, dtype=torch.uint8),
         classes=[str(k) for k in range(10)],
         **{"channels": 3, "names": [], "fingerprint": "synthetic", "digests": [b"0" * 32]},
         **{"read": read, "origin": "synthetic", "licence": "none"},
     )
-    sources.SOURCES["imagefolder"] = lambda *_: source
+    declare = parts.dataset("synthetic", label="synthetic", channels=3, images=(n, 0, 0))
+    declare(lambda folder, size: source)
     own = {"at_start": [own_mb()], "preparing": [], "training": []}
-    train_step = trainer.Run.train_step
+    update = loop.update
 
     def read_and_watch(chunk: slice, size: int):
         own["preparing"].append(own_mb())
@@ -235,25 +234,18 @@ def memory(folder: str) -> dict:
 
     object.__setattr__(source, "read", read_and_watch)
     started = time.perf_counter()
-    data.prepare("imagefolder", size, 0, Path(folder), Path(folder, "large.pt"), Path(folder), 2)
+    data.prepare("synthetic", size, 0, Path(folder), Path(folder, "large.pt"), Path(folder), 2)
     own["preparing"].append(own_mb())
     minutes = (time.perf_counter() - started) / 60
 
-    def step_and_watch(run):
+    def update_and_watch(run):
         own["training"].append(own_mb())
-        return train_step(run)
+        return update(run)
 
-    trainer.Run.train_step = step_and_watch
-    settings = {"optimizer": "momentum", "learning_rate": 0.01, "threshold": 1.0, "seed": 0}
-    run = trainer.Run(
-        grid.Trajectory(
-            "alexnet", augmentation="flip+crop", width=0.0625, batch_size=BATCH, **settings
-        ),
-        data.Dataset.load(Path(folder, "large.pt")),
-        set(),
-    )
+    loop.update = update_and_watch
+    run = narrow_run(Path(folder, "large.pt"), "flip+crop")
     assert not run.images.resident
-    run.advance(200)
+    loop.advance(run, 200)
     return {
         "gigabytes": round(n * 3 * size**2 / 1e9, 1),
         "minutes_of_preparation": round(minutes, 1),

@@ -1,4 +1,4 @@
-"""clipgrid's training loop against those that people use, for a cell and for the document's grid.
+"""clipgrid's training loop against those that people use, for a cell and for the article's grid.
 
     pip install lightning timm        # beside what clipgrid needs itself
     python benchmarks/peers.py        # both, about 35 minutes; writes benchmarks/results/
@@ -91,11 +91,8 @@ class Job:
             self.seconds += time.perf_counter()
 
     def model(self):
-        from clipgrid import models
-
-        about, t = self.dataset.about, self.trajectory
-        shape = about["channels"], about["size"], len(about["classes"])
-        return models.build(t.model, *shape, t.width)
+        about = self.dataset.about
+        return self.trajectory.model(about["channels"], about["size"], len(about["classes"]))
 
     def images(self, *finish):
         """The training images as torchvision's own small data sets have them, augmented as PIL
@@ -109,7 +106,7 @@ class Job:
             "none": [],
             "flip": [transforms.RandomHorizontalFlip()],
             "crop": [transforms.RandomCrop(size, padding=max(1, size // 8))],
-        }[self.trajectory.augmentation]
+        }[str(self.trajectory.augmentation)]
 
         class Images(Dataset):
             def __init__(self, images, labels) -> None:
@@ -154,28 +151,26 @@ class Job:
     def sgd(self, model):
         import torch
 
-        t = self.trajectory
-        return torch.optim.SGD(
-            model.parameters(),
-            lr=t.learning_rate,
-            momentum=t.momentum,
-            weight_decay=t.weight_decay,
-        )
+        settings = dict(self.trajectory.optimizer.settings)
+        return torch.optim.SGD(model.parameters(), lr=self.trajectory.learning_rate, **settings)
 
 
 def clipgrid(job: Job):
     import torch
 
-    from clipgrid.training.trainer import Run, set_up_process
+    from clipgrid.training.loop import advance
+    from clipgrid.training.machine import set_up_process
+    from clipgrid.training.readouts import measure
+    from clipgrid.training.run import Run
 
     threads = torch.get_num_threads()
     set_up_process()
     torch.set_num_threads(threads)
     run = Run(job.trajectory, job.dataset, decays={job.decay} if job.decay else set())
     for step in (job.warm_up, job.steps):
-        run.advance(step)
+        advance(run, step)
         job.after(step)
-    return run.measure(job.decay)["test_accuracy"]
+    return measure(run, job.decay)["test_accuracy"]
 
 
 def lightning(job: Job):
@@ -210,7 +205,7 @@ def lightning(job: Job):
         accelerator="cpu",
         max_steps=job.steps,
         max_epochs=-1,
-        gradient_clip_val=job.trajectory.threshold,
+        gradient_clip_val=job.trajectory.clip.threshold,
         gradient_clip_algorithm="norm",
         logger=False,
         enable_checkpointing=False,
@@ -250,7 +245,7 @@ def reference(job: Job):
         loss = cross_entropy(logits, labels)
         optimizer.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), job.trajectory.threshold)
+        torch.nn.utils.clip_grad_norm_(model.parameters(), job.trajectory.clip.threshold)
         optimizer.step()
         if job.decay:
             average.update_parameters(model)
@@ -288,8 +283,7 @@ def timm(job: Job):
         model,
         opt="momentum",
         lr=t.learning_rate,
-        momentum=t.momentum,
-        weight_decay=t.weight_decay,
+        **dict(t.optimizer.settings),
         filter_bias_and_bn=False,
     )
     model.to(memory_format=torch.channels_last)  # a flag of timm's script, 10% faster
@@ -303,7 +297,7 @@ def timm(job: Job):
         batch = batch.contiguous(memory_format=torch.channels_last)
         loss = loss_of(model(batch), labels)
         loss.backward()
-        dispatch_clip_grad(model.parameters(), t.threshold, mode="norm")
+        dispatch_clip_grad(model.parameters(), t.clip.threshold, mode="norm")
         optimizer.step()
         losses.update(loss.item(), len(labels))
         optimizer.zero_grad()
@@ -338,20 +332,18 @@ def run(
     import torch
 
     from clipgrid.images.data import Dataset
-    from clipgrid.study.grid import Trajectory
+    from clipgrid.study.cells import Trajectory
 
     if threads:
         torch.set_num_threads(threads)
     torch.manual_seed(0)
     trajectory = Trajectory(
-        model=model,
-        optimizer="momentum",
+        model=f"{model}:width={MODELS[model]}",
+        optimizer="momentum:weight_decay=0.0005",
         learning_rate=0.03,
-        threshold=1.0,
+        clip=1,
         augmentation=augmentation,
         seed=0,
-        width=MODELS[model],
-        weight_decay=5e-4,
     )
     dataset = Dataset.load(data)
     job = Job(trajectory, dataset, steps, decay, workers, gate)
@@ -445,9 +437,10 @@ def loops(data: Path, steps: int, repetitions: int) -> dict:
 
 
 def grid(data: Path, folder: Path, scale: float, speeds: dict) -> dict:
-    """Wall time of the document's grid: clipgrid's, and the fastest peer's, cell by cell: as many
+    """Wall time of the article's grid: clipgrid's, and the fastest peer's, cell by cell: as many
     at once as is fastest for it, and one at a time, with torch's threads and two workers."""
     config = yaml.safe_load((ROOT / "config.yaml").read_text())
+    config["models"] = {model: config["models"][model] for model in MODELS}
     config["optimizers"] = {"momentum": config["optimizers"]["momentum"]}
     axes = {
         "clips": [1, 10],
@@ -456,7 +449,8 @@ def grid(data: Path, folder: Path, scale: float, speeds: dict) -> dict:
         "augmentations": list(AUGMENTATIONS),
         "seeds": [0],
     }
-    config |= {"expand": "product", "experiments": {}, **axes}
+    del config["experiments"]  # all of the grid
+    config |= axes
     peers = {}
     for model in MODELS:
         peer = max(PEERS.keys() - {"clipgrid"}, key=lambda p: speeds[model][p]["images_per_second"])

@@ -56,8 +56,6 @@ def small_study(checkout: Path, cells: int) -> Path:
         "ema": ["none"],
         "augmentations": ["none"],
         "seeds": list(range(cells // 10)),
-        "expand": "product",
-        "experiments": {},
     }
     file = checkout / f"{cells}.yaml"
     file.write_text(json.dumps(study))

@@ -29,7 +29,7 @@ def judged(study: Path) -> dict:
     claims, by what decided them, and of the published facts."""
     snakemake = ("snakemake", "--cores", str(CORES), "--configfile", str(study))
     results = ROOT / yaml.safe_load((ROOT / study).read_text())["results"]
-    if not list(results.glob("cells/*/run.json")):
+    if not list(results.glob("packs/*.jsonl")):
         sys.exit(f"{study} hasn't been run: snakemake --cores all --configfile {study}")
     # Whatever the parameters were that the cells were made with: they are finished.
     anew = ("--rerun-triggers", "mtime", "--forcerun", "aggregate")

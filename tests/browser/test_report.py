@@ -28,6 +28,7 @@ CLAIMS = [
     *(f"C{number}" for number in range(1, 21)),
     *(f"D{number}" for number in range(1, 22)),
 ]
+FACTS = [f"E{number}" for number in range(1, 8)]
 VERDICTS = {
     "supported",
     "refuted",
@@ -162,8 +163,8 @@ def start_page(open_report):
 
 
 def verdicts(page: Page) -> Locator:
-    """The rows of the start page's first table."""
-    return page.locator(".document table").first.locator("tbody tr")
+    """The rows of the start page's tables of claims."""
+    return page.locator(".document table.verdicts tbody tr")
 
 
 def exhibit_links(page: Page) -> list[Locator]:
@@ -306,10 +307,21 @@ def test_the_start_page_begins_with_the_verdicts(start_page):
     expect(verdicts(start_page).first).to_be_in_viewport()
 
 
-def test_each_claim_of_the_document_has_a_row_with_its_verdict(start_page):
+def test_each_claim_has_a_row_with_its_verdict_and_its_section(start_page):
     rows = [row.locator("td").all_inner_texts() for row in verdicts(start_page).all()]
-    assert [row[0] for row in rows] == CLAIMS
+    sections = dict(row[0].split("\n§ ") for row in rows if not row[0].startswith("E"))
+    assert sorted(sections) == sorted(CLAIMS)
+    assert all(re.fullmatch(r"[1-4](\.\d)*", section) for section in sections.values())
+    assert len(rows) == len(CLAIMS) + len(FACTS)
     assert {row[2] for row in rows} <= VERDICTS
+
+
+def test_tested_claims_come_first_with_a_count_of_their_own(start_page):
+    heading = start_page.locator(".document h3").first
+    expect(heading).to_contain_text("Tested on this study's runs")
+    table = start_page.locator(".document table.verdicts").first.locator("tbody tr")
+    counts = re.findall(r"\d+", heading.inner_text())
+    assert sum(map(int, counts)) == table.count() == 20
 
 
 def test_no_cell_of_the_start_page_is_a_bullet(start_page):

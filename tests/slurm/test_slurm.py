@@ -70,24 +70,27 @@ def local(prepared, tmp_path_factory, snakemake):
 
 def runs(seeds):
     """What to make: the runs of these seeds."""
-    return [RESULTS / "cells" / name(seed) / "run.json" for seed in seeds] + [
-        "--configfile",
-        "study.yaml",
-    ]
+    return [*(rows(seed) for seed in seeds), "--configfile", "study.yaml"]
+
+
+def rows(seed):
+    """The rows of a run, which is a pack of its own."""
+    return RESULTS / "packs" / f"{name(seed)}.jsonl"
 
 
 def measured(project, seeds=STUDY["seeds"]):
-    """All that was measured of these seeds: {file: text}. A run.json holds times."""
-    folders = [project / RESULTS / "cells" / name(seed) for seed in seeds]
-    files = {file: file.read_text() for folder in folders for file in folder.iterdir()}
-    assert len(files) == 6 * len(seeds)
-    return {(f.parent.name, f.name): text for f, text in files.items() if f.name != "run.json"}
+    """All that was measured of these seeds: the lines of cells, and histories."""
+    lines = [line for s in seeds for line in (project / rows(s)).read_text().splitlines()]
+    cells = [line for line in lines if "cell" in json.loads(line)]
+    assert len(cells) == 4 * len(seeds)
+    histories = [(project / rows(s)).with_suffix(".csv").read_text() for s in seeds]
+    return cells, histories
 
 
 def sessions(project, seed):
     """[(first step, last step)] of each go at training a run."""
-    run = project / RESULTS / "cells" / name(seed) / "run.json"
-    return [(s["from"], s["to"]) for s in json.loads(run.read_text())["sessions"]]
+    *_, run = (json.loads(line) for line in (project / rows(seed)).read_text().splitlines())
+    return [(s["from"], s["to"]) for s in run["sessions"]]
 
 
 def name(seed):
@@ -110,7 +113,7 @@ def trainer_of(project, seed):
         if (
             trains
             and process.info["cwd"] == str(project)
-            and f" {name(seed)}:" in " ".join(command)
+            and f"/{name(seed)}.jsonl" in " ".join(command)
         ):
             return process
     return None

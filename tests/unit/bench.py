@@ -9,8 +9,10 @@ import yaml
 
 from clipgrid.judging import claims, verdicts
 from clipgrid.judging.evidence import Evidence
+from clipgrid.study import axes, grid
 from clipgrid.study import config as study
-from clipgrid.study import grid
+from clipgrid.study.cells import runs_of
+from clipgrid.study.looks import TRANSFORMATIONS
 
 EVERY = 5  # steps between two looks
 T = 20
@@ -27,18 +29,17 @@ class Bench:
     def __init__(self, config, folder):
         self.config, self.folder, self.studies = config, folder, itertools.count()
 
-    def study(self, measured=nothing, curve=nothing, **axes):
+    def study(self, measured=nothing, curve=nothing, **keys):
         """The evidence of a study of λ = 1, 10, inf and 6 seeds. `measured` tells what differs in a
         cell's row, `curve` what does in a run's history: values at each step, or at each look."""
         config = self.config | {
-            "expand": "product",
             "optimizers": {"momentum": {"learning_rates": [0.03]}},
             "clips": [1, 10, "inf"],
             "iterations": [T],
             "ema": ["none"],
             "seeds": list(range(6)),
             "training": {"batch_size": 4, "evaluate_every": EVERY},
-            **axes,
+            **keys,
         }
         s = study.parse(config)
         cells = grid.cells(s)
@@ -51,7 +52,7 @@ class Bench:
         table.to_csv(results / "cells.csv", index=False)
         histories = [
             history(run, readouts[-1].iterations, curve(run))
-            for run, readouts in grid.trajectories(cells).items()
+            for run, readouts in runs_of(cells).items()
         ]
         columns = {name: np.concatenate([h[name] for h in histories]) for name in histories[0]}
         pd.DataFrame(columns).to_parquet(results / "histories.parquet", index=False)
@@ -81,24 +82,12 @@ class Bench:
 
 def row(cell):
     """A row of cells.csv: a run that went well."""
-    run = cell.trajectory
-    accuracies = ("train", "validation", "test", *grid.TRANSFORMATIONS)
+    accuracies = ("train", "validation", "test", *TRANSFORMATIONS)
     return {
         "cell": cell.name,
-        "trajectory": run.name,
+        "trajectory": cell.trajectory.name,
         "experiments": "x",
-        "model": run.model,
-        "optimizer": run.optimizer,
-        "learning_rate": run.learning_rate,
-        "clip": run.clip,
-        "threshold": run.threshold,
-        "augmentation": run.augmentation,
-        "schedule": run.schedule,
-        "train_images": run.train_images or "all",
-        "label_noise": run.label_noise,
-        "seed": run.seed,
-        "iterations": cell.readout.iterations,
-        "ema": cell.readout.ema,
+        **axes.row(cell),
         "status": "finished",
         "steps_clipped": 0,
         "clip_fraction": 0.0,
@@ -124,9 +113,9 @@ DIVERGED = {
     "status": "diverged",
     **{f"{of}_{what}": None for of in ("train", "validation", "test") for what in
        ("loss", "accuracy")},
-    **{f"{of}_accuracy": None for of in grid.TRANSFORMATIONS},
+    **{f"{of}_accuracy": None for of in TRANSFORMATIONS},
 }  # fmt: skip
 
 
 def clipped_at_1(cell):
-    return getattr(cell, "trajectory", cell).threshold == 1
+    return getattr(cell, "trajectory", cell).clip.threshold == 1

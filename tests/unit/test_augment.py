@@ -4,20 +4,31 @@ import pytest
 import torch
 from scipy import stats
 
-from clipgrid.images.augment import augment, draw, margin, resized_crop, transform
-from clipgrid.study.grid import AUGMENTATIONS, TRANSFORMATIONS
+from clipgrid.images import augmentations, moving
+from clipgrid.images.augmentations import ResizedCrop, augment, draw
+from clipgrid.images.moving import margin
+from clipgrid.images.transformations import MAPS, transform
+from clipgrid.study import parts
+from clipgrid.study.looks import TRANSFORMATIONS
 from clipgrid.torchvision_on_cpu import torchvision
 
 F = torchvision.transforms.functional
+ALONE = parts.names("augmentation")
+SUMS = [*ALONE, *(f"flip+{name}" for name in ALONE if name != "flip"), "crop+flip"]
 
 
 def generator(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-def augmented(images, augmentation, generator):
-    drawn = draw(augmentation, len(images), images.shape[-1], generator)
-    return augment(images, augmentation, drawn)
+def chosen(names):
+    """The augmentations of a sum; of `none`, none."""
+    return tuple(parts.choose("augmentation", n) for n in names.split("+") if n != "none")
+
+
+def augmented(images, names, generator):
+    drawn = draw(chosen(names), len(images), images.shape[-1], generator)
+    return augment(images, chosen(names), drawn)
 
 
 def random_images(n, size, channels=3):
@@ -70,7 +81,7 @@ def test_flip_and_crop_give_a_window_of_the_image_or_its_mirror():
     assert which.any(1).all()
 
 
-@pytest.mark.parametrize("augmentation", [a for a in AUGMENTATIONS if a != "none"])
+@pytest.mark.parametrize("augmentation", SUMS)
 class TestEveryAugmentation:
     def test_gives_the_same_for_the_same_seed_and_else_another(self, augmentation):
         images = random_images(64, 8)
@@ -132,7 +143,7 @@ def test_an_inception_crop_of_one_colour_stays_of_that_colour_to_its_borders():
 
 def ours(name, n):
     """Of `n` windows: top, left, height, width, as shares of what they can be."""
-    return draw(name, n, 224, generator())[0]
+    return draw(chosen(name), n, 224, generator())[0]
 
 
 def theirs(n, size, **settings):
@@ -188,7 +199,7 @@ def test_a_resized_window_is_what_torchvision_makes_of_it():
         antialias=False,
     )
     inside = slice(2, -2)  # at its border the window sees the image go on
-    difference = resized_crop(images, window).float() - expected
+    difference = ResizedCrop().apply(images, window).float() - expected
     assert difference[..., inside, inside].abs().max() <= 1
 
 
@@ -245,3 +256,56 @@ def test_an_enlarged_image_is_its_middle_three_quarters():
     inside = slice(1, -1)  # at the border the image goes on, its middle does not
     difference = transform(images, "enlarged").float() - enlarged
     assert difference[..., inside, inside].abs().max() <= 1
+
+
+def test_the_study_knows_the_transformations():
+    assert tuple(MAPS) == TRANSFORMATIONS
+
+
+# ---- as parts, and on their way to a device -----------------------------------------------------
+
+
+def test_augmentations_have_labels():
+    labels = [choice.label for choice in chosen("flip+crop+resized-crop+inception-crop")]
+    assert labels == ["flip", "crop", "resized crop", "Inception crop"]
+
+
+def test_an_augmentation_draws_a_row_for_each_image():
+    """So that several processes can share a batch: each takes its own rows."""
+    images = random_images(6, 12)
+    for name in SUMS:
+        drawn = draw(chosen(name), 6, 12, generator())
+        assert {len(rows) for rows in drawn} == {6}
+        together = augment(images, chosen(name), drawn)
+        half = augment(images[3:], chosen(name), [rows[3:] for rows in drawn])
+        assert torch.equal(together[3:], half), name
+
+
+@pytest.fixture
+def pinned(monkeypatch):
+    """Whether each tensor that is pinned lies in memory without gaps and overlaps, as if the images
+    were on a GPU: pinning keeps strides, and fails where elements share a place."""
+    tensors = []
+    to_device = moving.to_device
+
+    def pin(tensor):
+        tensors.append(tensor.is_contiguous())
+        return tensor
+
+    for module in (moving, augmentations):
+        monkeypatch.setattr(module, "to_device", lambda t, _: to_device(t, torch.device("cuda")))
+    monkeypatch.setattr(torch.Tensor, "pin_memory", pin)
+    monkeypatch.setattr(torch.Tensor, "to", lambda tensor, *_, **__: tensor)
+    return tensors
+
+
+def test_what_is_pinned_is_contiguous(pinned):
+    images = random_images(4, 12)
+    for name in TRANSFORMATIONS:
+        transform(images, name)
+    for name in ALONE:
+        drawn = draw(chosen(name), 8, 12, generator())
+        augment(images, chosen(name), [rows[::2] for rows in drawn])
+    moving.to_device(torch.zeros(1).expand(4), torch.device("cuda"))
+    assert len(pinned) == len(TRANSFORMATIONS) + len(ALONE) + 1
+    assert all(pinned)

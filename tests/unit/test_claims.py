@@ -154,7 +154,7 @@ def test_claims_are_read_without_torch():
     subprocess.run([sys.executable, "-c", code, ROOT / "claims.yaml"], check=True, env=env)
 
 
-def test_no_statement_stands_there_twice():
+def test_no_statement_is_given_twice():
     statements = Counter(c.statement for c in SHIPPED.values())
     assert max(statements.values()) == 1
 
@@ -310,11 +310,22 @@ def test_every_measure_can_be_compared_in_its_unit(loaded, measure):
         ({"arm": {"clip": [1]}}, ".arm.clip", "unknown key; did you mean clips?"),
         ({"cells": {"iteration": [1]}}, ".cells.iteration", "did you mean iterations?"),
         ({"cells": {"models": ["alexnett"]}}, ".cells.models[0]", "did you mean alexnet?"),
+        (
+            {"cells": {"optimizers": ["momentun"]}},
+            ".cells.optimizers[0]",
+            "unknown optimizer 'momentun'; did you mean momentum?",
+        ),
+        ({"cells": {"schedules": ["cosin"]}}, ".cells.schedules[0]", "did you mean cosine?"),
+        (
+            {"cells": {"augmentations": ["flop"]}},
+            ".cells.augmentations[0]",
+            "unknown augmentation 'flop'; did you mean flip?",
+        ),
         ({"cells": {"iterations": [0]}}, ".cells.iterations[0]", "must be at least 1, not 0"),
         ({"cells": {"clips": [10]}}, ".cells", "arm and baseline name clips already"),
         ({"arm": {"clips": ["agcc"]}}, ".arm.clips[0]", "'agcc' is no clip"),
         ({"arm": {"clips": [0]}}, ".arm.clips[0]", "must be above 0, not 0"),
-        ({"arm": {"clips": [1, "norm1"]}}, ".arm.clips", "1 stands there twice"),
+        ({"arm": {"clips": [1, "norm1"]}}, ".arm.clips", "1 is given twice"),
         ({"arm": {"ema": [0.9]}}, "", "arm and baseline must name the same axes: "),
         ({"baseline": {"clips": [10, "inf"]}}, ".baseline", "must have one value on each axis"),
         (
@@ -355,7 +366,7 @@ def test_a_fault_is_reported_with_its_key_and_what_would_be_right(faults, change
         (
             {"statistic": "computation", "name": "alexnet_inputs"},
             ".name",
-            "unknown: 'alexnet_inputs'; did you mean alexnet_input? Known: ",
+            "unknown computation 'alexnet_inputs'; did you mean alexnet_input? Known: ",
         ),
         (
             {"statistic": "Clopper-Pearson", "event": "exploding", "cells": {"clips": [1]}},
@@ -443,10 +454,10 @@ def test_all_faults_between_keys_are_in_one_message(faults):
 # ---- files --------------------------------------------------------------------------------------
 
 
-def test_a_claim_that_stands_there_twice_is_named(tmp_path):
+def test_a_claim_that_is_given_twice_is_named(tmp_path):
     path = tmp_path / "claims.yaml"
     path.write_text("claims:\n  Q1: {}\n  Q1: {}\n")
-    with pytest.raises(StudyError, match="key Q1 stands there twice"):
+    with pytest.raises(StudyError, match="key Q1 is given twice"):
         load(path)
 
 

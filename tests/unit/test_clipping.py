@@ -1,6 +1,9 @@
 """Clipping: every kind against other implementations, and what must hold of it for any gradient."""
 
 import math
+import shutil
+from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +19,8 @@ from clipgrid.clipping import (
     clip_by_value,
     clip_by_z_score,
 )
-from clipgrid.study import grid
+from clipgrid.study import code, parts
+from clipgrid.study.cells import Clip
 from clipgrid.torchvision_on_cpu import torchvision  # noqa: F401  timm imports it
 
 from timm.utils.agc import adaptive_clip_grad  # isort: skip
@@ -27,44 +31,6 @@ any_floats = st.lists(st.lists(st.floats(width=32), min_size=1), min_size=1, max
 thresholds = st.floats(1e-3, 1e4)
 norm_types = st.sampled_from([1, 2, math.inf])
 ROUNDING = 1e-6  # of float32
-
-
-def past_norms():
-    return {"norms": torch.linspace(0.5, 1.5, 21, dtype=torch.float64)}
-
-
-def past_moments():
-    return {"mean": torch.tensor(1.0).double(), "variance": torch.tensor(0.01).double()}
-
-
-# Each kind as a function of gradients and threshold alone: its weights are ones, its past norms
-# lie around 1.
-KINDS = {
-    "norm": clip_by_global_norm,
-    "l1norm": lambda g, threshold: clip_by_global_norm(g, threshold, p=1),
-    "maxnorm": lambda g, threshold: clip_by_global_norm(g, threshold, p=math.inf),
-    "value": clip_by_value,
-    "layer": clip_by_layer_norm,
-    "agc": lambda g, threshold: clip_adaptively(
-        (g := list(g)), [torch.ones_like(x, dtype=torch.float32) for x in g], threshold
-    ),
-    "autoclip": lambda g, threshold: clip_by_percentile(g, threshold, past_norms()),
-    "zclip": lambda g, threshold: clip_by_z_score(g, threshold, past_moments()),
-}
-FIRES = {  # thresholds at which each clips gradients of a norm of 10 and more
-    "norm": 1.0,
-    "l1norm": 1.0,
-    "maxnorm": 0.1,
-    "value": 0.1,
-    "layer": 0.1,
-    "agc": 0.01,
-    "autoclip": 50.0,
-    "zclip": 2.5,
-}
-CONSTANT = [kind for kind in KINDS if kind not in ("autoclip", "zclip")]
-OBSERVES = {kind: 100 if kind == "autoclip" else math.inf for kind in KINDS}
-every_kind = pytest.mark.parametrize("kind", KINDS)
-constant_kinds = pytest.mark.parametrize("kind", CONSTANT)
 
 
 def tensors(lists, dtype=torch.float32):
@@ -102,13 +68,59 @@ def parameters_of(gradients):
     return parameters
 
 
+# Each kind that a study can name, as a function of gradients and threshold alone: its weights are
+# ones, its past norms lie around 1. A kind that is new needs no word here.
+PAST = torch.linspace(0.5, 1.5, 41).tolist()
+MOST = {kind: parts.find("clip_kind", kind).about["most"] for kind in parts.names("clip_kind")}
+
+
+@cache
+def past(kind):
+    """The state that a kind has kept of gradients with these norms."""
+    state = {}
+    for norm in PAST:
+        gradients = random_gradients(size=norm)
+        parts.choose("clip_kind", kind)(gradients, ones(gradients), MOST[kind], state)
+    return state
+
+
+def ones(gradients):
+    return [torch.ones_like(gradient, dtype=torch.float32) for gradient in gradients]
+
+
+def of_kind(kind):
+    def clip(gradients, threshold):
+        gradients = list(gradients)
+        choice = parts.choose("clip_kind", kind)
+        return choice(gradients, ones(gradients), threshold, dict(past(kind)))
+
+    return clip
+
+
+KINDS = {kind: of_kind(kind) for kind in MOST}
+LOOK_BACK = [kind for kind in KINDS if past(kind)]
+CONSTANT = [kind for kind in KINDS if kind not in LOOK_BACK]
+
+
+def fires(kind):
+    """A threshold at which a kind clips gradients of a norm of 10 by far."""
+    guesses = [MOST[kind] / 2] if MOST[kind] < math.inf else [100, 10, 1, 0.1, 0.01]
+    found = next(t for t in guesses if KINDS[kind](random_gradients(size=10), t).share > 0)
+    return found if MOST[kind] < math.inf else found / 10
+
+
+FIRES = {kind: fires(kind) for kind in KINDS}
+every_kind = pytest.mark.parametrize("kind", KINDS)
+constant_kinds = pytest.mark.parametrize("kind", CONSTANT)
+
+
 # ---- every kind ---------------------------------------------------------------------------------
 
 
-def test_every_kind_that_a_study_can_name_is_tested_here():
-    assert list(KINDS) == list(grid.CLIPS)
-    for kind, threshold in OBSERVES.items():
-        assert grid.Clip(kind, threshold).observes
+def test_every_kind_has_a_threshold_at_which_it_observes():
+    for kind, most in MOST.items():
+        assert Clip.of(kind, most).observes
+        assert not Clip.of(kind, FIRES[kind]).observes
 
 
 @every_kind
@@ -116,14 +128,14 @@ def test_every_kind_that_a_study_can_name_is_tested_here():
 def test_where_it_only_observes_no_bit_of_any_gradient_changes(kind, lists):
     gradients = tensors(lists)
     before = bits(gradients)
-    seen = KINDS[kind](gradients, OBSERVES[kind])
+    seen = KINDS[kind](gradients, MOST[kind])
     assert bits(gradients) == before
     assert (seen.coefficient, seen.share) == (1, 0)
 
 
 @every_kind
 def test_where_it_only_observes_it_records_the_norm(kind):
-    seen = KINDS[kind](tensors([[3.0], [4.0]]), OBSERVES[kind])
+    seen = KINDS[kind](tensors([[3.0], [4.0]]), MOST[kind])
     assert seen.norm == 5
     assert 0 < seen.observed <= seen.limit
 
@@ -472,6 +484,10 @@ def test_autoclip_never_clips_the_first_step_of_a_run():
 # ---- ZClip --------------------------------------------------------------------------------------
 
 
+def past_moments():
+    return {"mean": torch.tensor(1.0).double(), "variance": torch.tensor(0.01).double()}
+
+
 def zclip_of_the_paper(norms, z_threshold):
     """(mean, variance, limit) at each step after the warm-up, in plain numbers."""
     mean, variance = np.mean(norms[:25]), np.var(norms[:25])
@@ -519,3 +535,59 @@ def test_zclip_clips_the_larger_outlier_to_the_smaller_norm():
     ]
     assert limits == sorted(limits, reverse=True)
     assert all(1 < limit < 1.25 for limit in limits)
+
+
+# ---- kinds as parts -----------------------------------------------------------------------------
+
+PACKAGE = Path(code.PACKAGE)
+
+
+@pytest.fixture
+def sources(tmp_path, monkeypatch):
+    """A function: the checksums of all kinds' code, after an edit of the library."""
+
+    def of(name="", old="", new=""):
+        copy = tmp_path / (name or "unchanged") / "clipgrid"
+        shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
+        if name:
+            path = copy / "clipping" / name
+            assert old in path.read_text()
+            path.write_text(path.read_text().replace(old, new))
+        monkeypatch.setattr(code, "PACKAGE", copy)
+        monkeypatch.setattr(code, "DECLARES", {copy / "study", copy / "lazy.py"})
+        kinds = {kind: parts.find("clip_kind", kind) for kind in KINDS}
+        return {
+            kind: code.digest(copy / part.file.relative_to(PACKAGE), part.run.__name__)
+            for kind, part in kinds.items()
+        }
+
+    return of
+
+
+@pytest.mark.parametrize(
+    ("edit", "changed"),
+    [
+        (("value.py", "bound.copysign(gradient)", "bound"), {"value"}),
+        (("agc.py", "clamp(min=eps)", "clamp(min=2 * eps)"), {"agc"}),
+        (("global_norm.py", "if p == 2", "if p == 1"), {"norm", "l1norm", "maxnorm"}),
+        (
+            ("shared.py", "torch.where(fires, limit / observed, 1.0)", "0.5 * limit / observed"),
+            {"norm", "l1norm", "maxnorm", "autoclip", "zclip"},
+        ),
+        (("layer.py", '"""g ← λ/‖g‖₂ · g where', '"""Scales where'), set()),
+    ],
+    ids=lambda edit: edit[0] if isinstance(edit, tuple) else "",
+)
+def test_an_edit_changes_the_checksums_of_the_kinds_that_it_changes(sources, edit, changed):
+    before, after = sources(), sources(*edit)
+    assert {kind for kind in before if before[kind] != after[kind]} == changed
+
+
+def test_the_settings_of_a_kind_reach_its_code():
+    gradients = [torch.tensor([[3.0, 4.0]])]
+    parts.parse("clip_kind", "agc:eps=0.1")(gradients, [torch.zeros(1, 2)], 0.01, {})
+    torch.testing.assert_close(gradients[0], torch.tensor([[3.0, 4.0]]) / 5 * 0.01 * 0.1)
+    state = {}
+    for _ in range(3):
+        parts.parse("clip_kind", "zclip:warm_up=3")([torch.ones(2)], [None], 1.0, state)
+    assert set(state) == {"mean", "variance"}

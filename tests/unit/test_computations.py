@@ -11,13 +11,14 @@ import torch
 from torch import nn
 
 from clipgrid import clipping, models
-from clipgrid.images import augment
+from clipgrid.images import augmentations
 from clipgrid.images.data import SPLITS, open_to_write
 from clipgrid.judging import article
 from clipgrid.judging.computations import probes
+from clipgrid.models.blocks.residual import Residual
 from clipgrid.study import parts
 from clipgrid.torchvision_on_cpu import torchvision
-from clipgrid.training import trainer
+from clipgrid.training import randomness, readouts, run, stateful
 
 CLIP = clipping.clip_by_global_norm
 USUAL = {
@@ -201,7 +202,8 @@ def test_hyper_parameters_are_those_that_change_a_step(evidence, monkeypatch, wr
 @pytest.fixture
 def draws_that_are_never_the_same(monkeypatch):
     draws = itertools.count()
-    monkeypatch.setattr(trainer, "derive", lambda *_: next(draws))
+    for module in (randomness, run):
+        monkeypatch.setattr(module, "derive", lambda *_: next(draws))
 
 
 @pytest.mark.usefixtures("draws_that_are_never_the_same")
@@ -218,7 +220,7 @@ def test_an_average_that_feeds_back_would_be_seen(evidence, monkeypatch):
 
         return update
 
-    monkeypatch.setattr(trainer, "get_ema_multi_avg_fn", feeds_back)
+    monkeypatch.setattr(stateful, "get_ema_multi_avg_fn", feeds_back)
     assert compute("average_tracks_losses", evidence).verdict == "supported"
 
 
@@ -276,12 +278,12 @@ def test_a_second_head_would_be_seen(evidence, monkeypatch):
 
 
 def test_a_block_without_its_skip_connection_would_be_seen(evidence, monkeypatch):
-    monkeypatch.setattr(models.Residual, "forward", lambda block, x: block.residual(x))
+    monkeypatch.setattr(Residual, "forward", lambda block, x: block.residual(x))
     assert compute("resnet_has_many_heads", evidence).verdict == "supported"
 
 
 def test_augmentation_that_does_nothing_would_be_seen(evidence, monkeypatch):
-    monkeypatch.setattr(augment, "augment", lambda images, *_: images)
+    monkeypatch.setattr(augmentations, "augment", lambda images, *_: images)
     answer = compute("augmentation_enlarges_the_store", evidence)
     assert (answer.verdict, answer.value) == ("refuted", 1)
 
@@ -297,14 +299,12 @@ def test_an_image_in_two_sets_would_be_seen(evidence, tmp_path, other):
 
 
 def test_validation_on_augmented_images_would_be_seen(evidence, monkeypatch):
-    evaluate = trainer.Run.evaluate
+    evaluate = readouts.evaluate
 
     def augmented(run, index):
-        return evaluate(run, index, transformation="mirrored" if run.is_augmented else None)
+        return evaluate(run, index, transformation="mirrored" if run.augmentations else None)
 
-    is_augmented = property(lambda run: run.trajectory.augmentation != "none")
-    monkeypatch.setattr(trainer.Run, "is_augmented", is_augmented, raising=False)
-    monkeypatch.setattr(trainer.Run, "evaluate", augmented)
+    monkeypatch.setattr(readouts, "evaluate", augmented)
     assert compute("validates_on_originals", evidence).verdict == "refuted"
 
 

@@ -4,7 +4,6 @@ import csv
 import io
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,13 +15,16 @@ from hypothesis import strategies as st
 import clipgrid
 from clipgrid import models
 from clipgrid.__main__ import main
-from clipgrid.study import cost, grid, plan
+from clipgrid.study import cost, looks, parts, plan
+from clipgrid.study.cells import Readout, Trajectory, replace
 from clipgrid.study.config import Data
-from clipgrid.study.grid import Readout, Trajectory
 
 ROOT = Path(__file__).parents[2]
 DIGITS = Data(name="digits", size=12)
-RUN = Trajectory("alexnet", "momentum", 0.03, 1.0, "none", 0, width=0.125)
+RUN = Trajectory(
+    model="alexnet:width=0.125", optimizer="momentum", learning_rate=0.03, clip=1, seed=0
+)
+WIDE = replace(RUN, model="alexnet")
 
 
 def test_the_table_of_costs_is_what_torch_counts(capsys):
@@ -35,7 +37,9 @@ def test_the_table_of_costs_is_what_torch_counts(capsys):
 def test_the_counts_are_those_that_torchvision_publishes():
     """Of its classification models at 224 px: 10⁹ multiply-adds, with 1000 classes."""
     published = {"alexnet": 0.71, "vgg11": 7.61, "vgg16": 15.47, "resnet18": 1.81, "resnet50": 4.09}
-    counted = {m: cost.network(m, 224, 1).multiply_adds / 1e9 for m in published}
+    counted = {
+        m: cost.network(parts.choose("model", m), 224).multiply_adds / 1e9 for m in published
+    }
     assert counted == pytest.approx(published, rel=0.01)
 
 
@@ -45,13 +49,22 @@ def test_a_narrow_net_at_a_size_that_is_not_listed_is_not_far_off(model, size, w
     with torch.device("meta"):
         net = models.build(model, 3, size, 10, width)
     parameters = sum(p.numel() for p in net.parameters())
-    assert cost.network(model, size, width).parameters == pytest.approx(parameters, rel=0.4)
+    choice = parts.choose("model", model, {"width": width})
+    assert cost.network(choice, size).parameters == pytest.approx(parameters, rel=0.4)
+
+
+def test_a_model_that_is_not_in_the_table_is_counted():
+    with torch.device("meta"):
+        net = parts.choose("model", "squeezenet1_1")(3, 64, 10)
+    counted = cost.network(parts.choose("model", "squeezenet1_1"), 64)
+    assert counted.parameters == sum(p.numel() for p in net.parameters())
+    assert counted.multiply_adds > 1e6
 
 
 def test_every_data_set_has_as_many_images_as_it_is_said_to(clipgrid_data):
-    channels, images = grid.DATASETS["digits"]
-    about = clipgrid_data.about
-    assert (channels, images) == (about["channels"], tuple(about["images"].values()))
+    said, about = parts.find("dataset", "digits").about, clipgrid_data.about
+    assert said["channels"] == about["channels"]
+    assert said["images"] == tuple(about["images"].values())
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +80,7 @@ def test_what_is_more_costs_more():
     def seconds(**changes):
         return cost.seconds(replace(RUN, **changes), [Readout(500)], DIGITS)
 
-    assert seconds() < seconds(batch_size=64) < seconds(batch_size=64, width=0.5)
+    assert seconds() < seconds(batch_size=64) < seconds(batch_size=64, model="alexnet:width=0.5")
     assert seconds() < seconds(accumulation_steps=2)
     assert seconds() < seconds(evaluate_every=1)
     assert seconds() < cost.seconds(RUN, [Readout(500), Readout(501)], DIGITS)
@@ -77,7 +90,7 @@ def test_what_is_more_costs_more():
 
 
 def test_gpus_that_share_a_run_divide_its_time_and_its_activations():
-    large, data = replace(RUN, model="resnet50", width=1.0, batch_size=128), Data(size=224)
+    large, data = replace(RUN, model="resnet50", batch_size=128), Data(size=224)
     two = replace(large, gpus_per_run=2, device="cuda")
     one = replace(large, device="cuda")
     seconds = [cost.seconds(run, [Readout(500)], data) for run in (one, two)]
@@ -90,12 +103,12 @@ def test_a_set_that_is_read_from_its_file_is_not_held():
     small, large = Data(name="digits", size=224), Data(name="imagenet", size=224)
     gpu = [cost.memory_mb(replace(RUN, device="cuda"), [Readout(5)], d)[1] for d in (small, large)]
     assert gpu[1] < gpu[0]
-    assert cost.dataset_bytes(large) > 10 * grid.RESIDENT_BYTES
+    assert cost.dataset_bytes(large) > 10 * looks.RESIDENT_BYTES
 
 
 def test_a_gpu_holds_what_a_core_would():
-    host, none = cost.memory_mb(replace(RUN, width=1.0), [Readout(5)], DIGITS)
-    gpu_host, gpu = cost.memory_mb(replace(RUN, width=1.0, device="cuda"), [Readout(5)], DIGITS)
+    host, none = cost.memory_mb(WIDE, [Readout(5)], DIGITS)
+    gpu_host, gpu = cost.memory_mb(replace(WIDE, device="cuda"), [Readout(5)], DIGITS)
     assert none == 0
     assert host - cost.PROCESS_MB["cpu"] == pytest.approx(gpu, abs=2)
     assert gpu_host == pytest.approx(cost.PROCESS_MB["cuda"], abs=2)
@@ -122,7 +135,6 @@ def rows(text, columns=4):
 
 def test_a_plan_counts_cells_and_asks_for_gpus(config, tmp_path, capsys):
     config |= {
-        "expand": "product",
         "models": {"alexnet": {}, "vgg16": {}, "resnet50": {}},
         "clips": [1, 10, "inf"],
         "iterations": [500, 1000, 5000],
@@ -132,6 +144,7 @@ def test_a_plan_counts_cells_and_asks_for_gpus(config, tmp_path, capsys):
         "seeds": [0, 1, 2],
         "training": {"batch_size": 128, "device": "cuda"},
     }
+    del config["experiments"]
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(config))
     assert main(["plan", str(tmp_path / "study.yaml")]) == 0
     text = capsys.readouterr().out
@@ -169,4 +182,4 @@ def test_costs_and_plan_do_not_import_torch():
 def test_the_table_has_every_model_at_every_listed_size():
     text = (ROOT / "src" / "clipgrid" / "study/costs.csv").read_text()
     listed = {(row["model"], int(row["size"])) for row in csv.DictReader(io.StringIO(text))}
-    assert listed == {(model, size) for model in grid.MODELS for size in cost.SIZES}
+    assert listed == {(model, size) for model in parts.names("model") for size in cost.SIZES}

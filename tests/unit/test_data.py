@@ -12,6 +12,7 @@ import re
 import struct
 import subprocess
 import sys
+import textwrap
 import urllib.error
 from pathlib import Path
 
@@ -23,13 +24,15 @@ from PIL import Image
 import clipgrid
 from clipgrid import InputError
 from clipgrid.__main__ import main
-from clipgrid.images import data, sources
+from clipgrid.images import data, reading
 from clipgrid.images.data import SPLITS, Dataset
-from clipgrid.images.sources import decode, resize
-from clipgrid.study import grid
+from clipgrid.images.reading import decode, of_arrays, resize
+from clipgrid.study import config, parts
 from clipgrid.torchvision_on_cpu import torchvision
 
 transforms = torchvision.transforms
+NAMES = parts.names("dataset")
+DOWNLOADED = [name for name in NAMES if parts.find("dataset", name).about["downloads"]]
 
 
 def prepare(name, size, split_seed, folder, out=None, **options):
@@ -137,6 +140,104 @@ def test_an_even_image_stays_even_when_it_is_resized(value):
     assert torch.equal(resized, torch.full((1, 3, 16, 16), value, dtype=torch.uint8))
 
 
+def test_prepared_files_keep_their_names_and_their_content(tmp_path):
+    """Stored states are found by the checksum, and the set itself by the name."""
+    checksum = prepare("digits", 8, 0, tmp_path).checksum
+    assert checksum == "50a0492de63ccaf0e411044f18610a94bd5e52d103f9a358c72dd35b513920be"
+    stored = [path.name for path in (tmp_path / "prepared" / "store" / "data").iterdir()]
+    assert stored == ["7941bcfb6267f9eb.pt"]
+
+
+# ---- data sets as parts -------------------------------------------------------------------------
+
+
+def test_the_study_knows_the_data_sets():
+    found = {name: config.Data(name=name).about for name in NAMES}
+    assert {n: (about["channels"], about["images"]) for n, about in found.items()} == {
+        "digits": (1, (1149, 288, 360)),
+        "fashion-mnist": (1, (48_000, 12_000, 10_000)),
+        "mnist": (1, (48_000, 12_000, 10_000)),
+        "cifar10": (3, (40_000, 10_000, 10_000)),
+        "cifar100": (3, (40_000, 10_000, 10_000)),
+        "imagenette": (3, (7_575, 1_894, 3_925)),
+        "imagenet": (3, (1_231_167, 50_000, 50_000)),
+        "imagefolder": (3, (6_400, 1_600, 2_000)),  # one's own: for estimates alone
+    }
+    of_files = {n for n, about in found.items() if about["files"]}
+    assert of_files == {"imagenette", "imagenet", "imagefolder"}
+    assert {n for n, about in found.items() if about["any_number"]} == {"imagefolder"}
+    assert set(NAMES) - set(DOWNLOADED) == {"digits", "imagenet", "imagefolder"}
+
+
+@pytest.fixture
+def known_sets(monkeypatch):
+    """Data sets that a test declares are forgotten after it."""
+    monkeypatch.setitem(parts.KINDS, "dataset", dict(parts.KINDS["dataset"]))
+
+
+def test_a_data_set_of_ones_own_is_one_file(tmp_path, known_sets):
+    """The example of of_arrays, as an extension."""
+    _, start, code = of_arrays.__doc__.partition("        @dataset")
+    example = textwrap.dedent(start + code)
+    (tmp_path / "stripes.py").write_text(
+        "import numpy as np\n"
+        "from clipgrid.images.reading import of_arrays\n"
+        "from clipgrid.study.parts import dataset\n\n"
+        f"{example}"
+    )
+    parts.load(["stripes.py"], tmp_path)
+    dataset = prepare("stripes", 8, 0, tmp_path)
+    assert dataset.images.shape == (200, 1, 8, 8)
+    assert dataset.about["images"] == {"train": 128, "validation": 32, "test": 40}
+    assert dataset.about["classes"] == ["row", "column"]
+    assert dataset.images[dataset.labels == 0][:, 0, 4].min() >= 100
+
+
+IMAGES, LABELS = np.zeros((20, 1, 8, 8), np.uint8), np.arange(20) % 2
+BAD_ARRAYS = {
+    "floats": ((IMAGES / 255, LABELS), r"uint8 \[n, C, H, W\], not torch.float64 \[20, 1, 8, 8\]"),
+    "no channels": ((IMAGES[:, 0], LABELS), r"not torch.uint8 \[20, 8, 8\]"),
+    "too few labels": ((IMAGES, LABELS[:9]), r"labels must be 20 whole numbers, .* \[9\]"),
+    "labels that are no classes": ((IMAGES, LABELS / 2), r"20 whole numbers, not torch.float64"),
+}
+
+
+@pytest.mark.parametrize(("arrays", "message"), BAD_ARRAYS.values(), ids=BAD_ARRAYS)
+def test_arrays_that_are_no_data_set_are_one_error(arrays, message):
+    with pytest.raises(InputError, match=message):
+        of_arrays(arrays, classes=["even", "odd"])
+
+
+def test_arrays_may_be_torchs_and_have_a_test_set():
+    test = torch.from_numpy(IMAGES[:4]), torch.from_numpy(LABELS[:4])
+    source = of_arrays((IMAGES, LABELS), test, classes=("even", "odd"))
+    assert source.split.tolist() == [0] * 20 + [1 + SPLITS.index("test")] * 4
+    assert source.labels.tolist() == [*LABELS, *LABELS[:4]]
+    assert source.classes == ["even", "odd"]
+    images, *_ = source.read(slice(18, 22), 8)
+    assert images.shape == (4, 1, 8, 8)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (lambda: None, "its function gives NoneType, and not a Source"),
+        (
+            lambda: of_arrays((IMAGES, LABELS), classes=["even", "odd"]),
+            "20 images, where odd has 9",
+        ),
+        (
+            lambda: of_arrays((IMAGES[:9].repeat(3, 1), LABELS[:9]), classes=["even", "odd"]),
+            "images of 3 channels, where odd has 1",
+        ),
+    ],
+)
+def test_a_data_set_that_is_not_as_declared_is_one_error(given, message, tmp_path, known_sets):
+    parts.dataset("odd", label="odd", channels=1, images=(5, 2, 2))(lambda folder, size: given())
+    with pytest.raises(InputError, match=message):
+        prepare("odd", 8, 0, tmp_path)
+
+
 # ---- sets of arrays, in the formats of their publishers ------------------------------------------
 
 
@@ -150,7 +251,7 @@ def write_idx(path, array):
 def idx_files(tmp_path, monkeypatch):
     """A folder of four files like MNIST's, of 60 and 20 images: (folder, images, labels)."""
     for name in ("mnist", "fashion-mnist"):
-        monkeypatch.setitem(grid.DATASETS, name, (1, (48, 12, 20)))
+        monkeypatch.setitem(parts.find("dataset", name).about, "images", (48, 12, 20))
     folder = tmp_path / "raw"
     folder.mkdir()
     random = np.random.default_rng(0)
@@ -211,7 +312,7 @@ def test_labels_out_of_range_are_one_error(idx_files, tmp_path):
 
 
 def test_another_number_of_images_than_the_set_has_is_one_error(idx_files, tmp_path, monkeypatch):
-    monkeypatch.setitem(grid.DATASETS, "mnist", (1, (48_000, 12_000, 10_000)))
+    monkeypatch.setitem(parts.find("dataset", "mnist").about, "images", (48_000, 12_000, 10_000))
     with pytest.raises(InputError, match=r"raw: 80 images, where mnist has 70,000"):
         prepare("mnist", 8, 0, idx_files[0], tmp_path)
 
@@ -233,7 +334,7 @@ def cifar_files(tmp_path, monkeypatch):
     (folder / "batches.meta").write_bytes(pickle.dumps({"label_names": ["cat", "dog"]}))
     md5 = torchvision.datasets.utils.calculate_md5(folder / "batches.meta")
     monkeypatch.setattr(source, "meta", {**source.meta, "md5": md5})
-    monkeypatch.setitem(grid.DATASETS, "cifar10", (3, (16, 4, 4)))
+    monkeypatch.setitem(parts.find("dataset", "cifar10").about, "images", (16, 4, 4))
     return folder
 
 
@@ -257,7 +358,7 @@ def test_a_file_of_cifar_with_a_wrong_checksum_is_one_error(cifar_files, tmp_pat
         prepare("cifar10", 32, 0, tmp_path / "raw", tmp_path)
 
 
-@pytest.mark.parametrize("name", ["mnist", "fashion-mnist", "cifar10", "cifar100", "imagenette"])
+@pytest.mark.parametrize("name", DOWNLOADED)
 def test_no_network_is_one_error(name, tmp_path, monkeypatch):
     def refused(*_, **__):
         raise urllib.error.URLError("no route to host")
@@ -564,15 +665,15 @@ def test_what_was_read_before_a_kill_is_not_read_again(pets, tmp_path, monkeypat
     code = f"""
 import os, sys
 from pathlib import Path
-from clipgrid.images import data, sources
+from clipgrid.images import data, reading
 data.CHUNK = 2
-decode, calls = sources.decode, []
+decode, calls = reading.decode, []
 def dying(*arguments):
     calls.append(1)
     if len(calls) == 12:
         os.kill(os.getpid(), 9)
     return decode(*arguments)
-sources.decode = dying
+reading.decode = dying
 data.prepare("imagefolder", 16, 0, Path({str(pets)!r}), Path("data.pt"), Path("store"))
 """
     source = Path(clipgrid.__file__).parents[1]
@@ -587,7 +688,7 @@ data.prepare("imagefolder", 16, 0, Path({str(pets)!r}), Path("data.pt"), Path("s
     assert not (tmp_path / "killed" / "data.pt").exists()
 
     read = []
-    monkeypatch.setattr(sources, "decode", lambda *a: read.append(1) or decode(*a))
+    monkeypatch.setattr(reading, "decode", lambda *a: read.append(1) or decode(*a))
     monkeypatch.setattr(data, "CHUNK", 2)
     continued = prepare("imagefolder", 16, 0, pets, tmp_path / "killed")
     assert len(read) == 10  # the first 10 were read, of the chunk under way none counts
@@ -642,16 +743,14 @@ def test_no_space_is_said_before_anything_is_read(pets, tmp_path, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(sources, "decode", lambda *_: pytest.fail("read"))
+    monkeypatch.setattr(reading, "decode", lambda *_: pytest.fail("read"))
     monkeypatch.setattr(os, "posix_fallocate", full)
     with pytest.raises(InputError, match=r"20 images of 16 px need .* GB, and .* GB are free"):
         prepare("imagefolder", 16, 0, pets, tmp_path)
     assert list((tmp_path / "store" / "data").iterdir()) == []
 
 
-def test_a_set_that_is_larger_than_the_disk_is_refused(tmp_path, monkeypatch):
-    source = sources.digits(tmp_path, 8)
-    monkeypatch.setitem(sources.SOURCES, "digits", lambda *_: source)
+def test_a_set_that_is_larger_than_the_disk_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"1,797 images of 100000 px need 1\.8e\+04 GB"):
         prepare("digits", 100_000, 0, tmp_path)
 

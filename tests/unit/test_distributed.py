@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,46 +11,60 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from pydantic import ValidationError
+from trials import MOMENTUM, read
 
 import clipgrid
-from clipgrid import InputError
-from clipgrid.study.grid import Trajectory
+from clipgrid.study.cells import replace
 
 SOURCE = Path(clipgrid.__file__).parents[1]
 SHARED = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 # AlexNet without dropout, of which each process draws its own masks: all else is the same.
 SCRIPT = """
-import sys
+import json, sys
+from pathlib import Path
 from torch import nn
-from clipgrid.__main__ import main
+from clipgrid import InputError
+from clipgrid.study.cells import Readout, Trajectory
+from clipgrid.training import pack
 nn.Dropout.forward = lambda self, x: x
-sys.exit(main(sys.argv[1:]))
+settings, readout, data, folder = json.loads(sys.argv[1])
+folder = Path(folder)
+files = folder / "rows.jsonl", folder / "histories.csv"
+try:
+    runs = {Trajectory(**settings): [Readout.parse(readout)]}
+    pack.train(runs, Path(data), *files, folder / "store")
+except InputError as error:
+    sys.exit(f"clipgrid: error: {error}")
 """
-SETTINGS = {
-    **{"model": "alexnet", "width": 0.125, "optimizer": "momentum", "learning-rate": 0.03},
-    **{"threshold": 2, "augmentation": "flip+crop", "seed": 3, "batch-size": 8},
-    **{"evaluate-every": 10, "readouts": "T20"},
-}
+ALONE = replace(
+    MOMENTUM, optimizer="momentum", learning_rate=0.03, clip=2, seed=3, evaluate_every=10
+)
+TOGETHER = replace(ALONE, gpus_per_run=2)
 
 
-def start(folder, digits, *launcher, **settings):
+def start(folder, digits, *launcher, trajectory=ALONE, readout="T20"):
     folder.mkdir(exist_ok=True)
     (folder / "script.py").write_text(SCRIPT)
-    flags = [f"--{k}={v}" for k, v in (SETTINGS | settings).items()]
-    flags += [f"--data={digits}", f"--out={folder}", f"--store={folder / 'store'}"]
+    arguments = json.dumps([trajectory.changed, readout, str(digits), str(folder)])
     return subprocess.Popen(
-        [sys.executable, *launcher, str(folder / "script.py"), "train", *flags],
+        [sys.executable, *launcher, str(folder / "script.py"), arguments],
         env={**os.environ, "PYTHONPATH": str(SOURCE), "OMP_NUM_THREADS": "1"},
         stderr=subprocess.PIPE,
         text=True,
     )
 
 
-def train(*arguments, **settings):
-    process = start(*arguments, **settings)
+def train(*arguments, **options):
+    process = start(*arguments, **options)
     _, errors = process.communicate()
     assert process.returncode == 0, errors
     return errors
+
+
+def trained(folder):
+    (run,) = read(folder / "rows.jsonl", folder / "histories.csv").values()
+    return run
 
 
 @pytest.fixture(scope="module")
@@ -62,14 +77,14 @@ def alone(digits, tmp_path_factory):
 @pytest.fixture(scope="module")
 def shared(digits, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "shared"
-    errors = train(folder, digits, *SHARED, **{"gpus-per-run": 2})
+    errors = train(folder, digits, *SHARED, trajectory=TOGETHER)
     assert errors.count("step 20/20") == 1  # the first process speaks for both
     return folder
 
 
 def test_two_processes_take_the_steps_of_one(alone, shared):
     """To float tolerance: their gradients add up in another order."""
-    one, two = (pd.read_csv(folder / "history.csv") for folder in (alone, shared))
+    one, two = (pd.read_csv(folder / "histories.csv") for folder in (alone, shared))
     assert 0 < one.clipped.sum() < 20
     assert two.clipped.tolist() == one.clipped.tolist()
     for column in ("loss", "norm", "coefficient", "validation_loss"):
@@ -79,41 +94,36 @@ def test_two_processes_take_the_steps_of_one(alone, shared):
 
 
 def test_two_processes_read_out_what_one_does(alone, shared):
-    one, two = (json.loads((folder / "T20.json").read_text()) for folder in (alone, shared))
-    assert two.pop("gpus_per_run") == 2
-    assert "gpus_per_run" not in one
+    one, two = (trained(folder).measures("T20") for folder in (alone, shared))
+    assert (one["gpus_per_run"], two["gpus_per_run"]) == (1, 2)
     for split in ("train", "validation", "test"):
         assert two[f"{split}_loss"] == pytest.approx(one[f"{split}_loss"], rel=1e-4)
         assert two[f"{split}_accuracy"] == pytest.approx(one[f"{split}_accuracy"], abs=0.01)
 
 
 def test_two_processes_that_are_stopped_go_on_to_the_same_bits(shared, digits, tmp_path):
-    folder = tmp_path / "stopped"
-    settings = {"gpus-per-run": 2, "readouts": "T2000", "evaluate-every": 1}
-    process = start(folder, digits, *SHARED, **settings)
-    while "step 5/" not in process.stderr.readline():
+    folder, often = tmp_path / "stopped", replace(TOGETHER, evaluate_every=1)
+    process = start(folder, digits, *SHARED, trajectory=often, readout="T2000")
+    while not re.match(r"step ([5-9]|\d\d+)/", process.stderr.readline()):
         assert process.poll() is None
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=60)
     assert process.returncode != 0
     assert errors.count("stopped by SIGTERM") == 1
     (state,) = (folder / "store").glob("*/checkpoint-*.pt")
-    steps = torch.load(state, weights_only=True)["step"]
+    steps = torch.load(state, weights_only=True)["content"]["step"]
     assert 5 <= steps < 2000
 
-    goal = {**settings, "readouts": f"T{steps + 3}"}
+    goal = {"trajectory": often, "readout": f"T{steps + 3}"}
     train(folder, digits, *SHARED, **goal)
     train(tmp_path / "whole", digits, *SHARED, **goal)
-    results = [
-        json.loads((f / f"T{steps + 3}.json").read_text()) for f in (folder, tmp_path / "whole")
-    ]
-    assert results[0]["weights_sha256"] == results[1]["weights_sha256"]
-    sessions = json.loads((folder / "run.json").read_text())["sessions"]
-    assert [(x["from"], x["to"]) for x in sessions] == [(0, steps), (steps, steps + 3)]
+    stopped, whole = trained(folder), trained(tmp_path / "whole")
+    assert stopped.results == whole.results
+    assert stopped.session_steps == [(0, steps), (steps, steps + 3)]
 
 
 def test_a_run_that_asks_for_more_processes_than_there_are_says_how_to_start_it(digits, tmp_path):
-    process = start(tmp_path / "run", digits, **{"gpus-per-run": 2})
+    process = start(tmp_path / "run", digits, trajectory=TOGETHER)
     _, errors = process.communicate()
     assert process.returncode == 1
     assert "gpus_per_run: 2 processes share this run, and 1 were started" in errors
@@ -121,6 +131,5 @@ def test_a_run_that_asks_for_more_processes_than_there_are_says_how_to_start_it(
 
 
 def test_a_batch_that_they_can_not_share_is_an_error():
-    settings = {"optimizer": "momentum", "learning_rate": 0.03, "threshold": 1.0, "seed": 0}
-    with pytest.raises(InputError, match=r"batch_size: 8 can't be divided .* on 3 gpus_per_run"):
-        Trajectory("alexnet", augmentation="none", batch_size=8, gpus_per_run=3, **settings)
+    with pytest.raises(ValidationError, match="3 doesn't divide the batch of 8"):
+        replace(MOMENTUM, gpus_per_run=3)

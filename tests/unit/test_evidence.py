@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from bench import DIVERGED, EVERY, Bench, T
+from bench import DIVERGED, EVERY, Bench, T, clipped_at_1
 
 from clipgrid.judging import evidence as judging
 from clipgrid.judging.evidence import Evidence
@@ -51,7 +51,7 @@ def test_a_loss_area_takes_guessing_for_what_is_worse_and_for_the_steps_that_a_r
     def curve(run):
         losses = np.full(T, 1.0)
         losses[0] = 50
-        if run.threshold == 1:
+        if clipped_at_1(run):
             losses[10:] = np.nan
         return {"loss": losses}
 
@@ -76,7 +76,7 @@ def test_steps_to_a_target_are_those_of_the_first_look_that_reaches_it_by_T(benc
 
 
 def test_a_diverged_run_is_measured_as_one_that_guesses(bench):
-    evidence = bench.study(lambda cell: DIVERGED if cell.trajectory.threshold == 1 else {}, **ONE)
+    evidence = bench.study(lambda cell: DIVERGED if clipped_at_1(cell) else {}, **ONE)
     row = only(evidence, threshold=1, iterations=T)
     measured = {name: evidence.measure(name, row) for name in ("test_accuracy", "rotated_accuracy")}
     assert measured == {"test_accuracy": 10, "rotated_accuracy": 10}

@@ -8,12 +8,13 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from clipgrid.study import grid
-from clipgrid.study.config import StudyError, load, parse, read, to_json
-from clipgrid.study.grid import Clip
+from clipgrid.study import cells, grid
+from clipgrid.study.cells import Clip
+from clipgrid.study.config import load, parse, read, to_json
+from clipgrid.study.faults import StudyError
 
 ROOT = Path(__file__).parents[2]
-NO_CLIP = Clip("norm", math.inf)
+NO_CLIP = Clip.read("inf")
 CONFIGS = [ROOT / "config.yaml", *sorted((ROOT / "studies").glob("*.yaml"))]
 
 
@@ -38,7 +39,7 @@ def faults(config):
 # ---- sound configs ------------------------------------------------------------------------------
 
 
-def test_the_default_config_has_all_of_the_documents_experiments():
+def test_the_default_config_has_all_of_the_articles_experiments():
     study = load(ROOT / "config.yaml")
     assert sum(e.section is not None for e in study.experiments.values()) == 5
     assert grid.cells(study)
@@ -74,10 +75,15 @@ def test_the_json_of_a_study_has_no_infinity_and_every_default(config):
     ("path", "texts", "value"),
     [
         ("clips", ["[.inf]", "[inf]", "['inf']", "[.Inf]", "[+inf]", "[norminf]"], [NO_CLIP]),
-        ("clips", ["[0.001]", "[1e-3]", "[1.0e-3]", "['1e-3']", "[.001]"], [Clip("norm", 0.001)]),
-        ("clips", ["[10]", "[10.0]", "[1e1]", "['10']", "[norm10]"], [Clip("norm", 10)]),
-        ("clips", ["[agc0.01]", "[AGC1e-2]", "['agc.01']"], [Clip("agc", 0.01)]),
-        ("clips", ["[maxnorminf]", "[maxnorm.inf]"], [Clip("maxnorm", math.inf)]),
+        (
+            "clips",
+            ["[0.001]", "[1e-3]", "[1.0e-3]", "['1e-3']", "[.001]"],
+            [Clip.of("norm", 0.001)],
+        ),
+        ("clips", ["[10]", "[10.0]", "[1e1]", "['10']", "[norm10]"], [Clip.of("norm", 10)]),
+        ("clips", ["[agc0.01]", "[AGC1e-2]", "['agc.01']"], [Clip.of("agc", 0.01)]),
+        ("clips", ["[maxnorminf]", "[maxnorm.inf]"], [Clip.of("maxnorm", math.inf)]),
+        ("clips", ["[agc0.01:eps=0.1]", "[AGC1e-2:eps=1e-1]"], [Clip.of("agc:eps=0.1", 0.01)]),
         ("iterations", ["[1000]", "[1e3]", "[1000.0]", "[1.0e+3]", "['1000']"], [1000]),
         ("ema", ["[none]", "[null]", "[~]", "['none']"], [None]),
         ("ema", ["[0.999]", "[9.99e-1]", "['0.999']"], [0.999]),
@@ -98,10 +104,11 @@ def test_a_selection_understands_the_spellings_that_the_grid_does(config):
         "iterations": ["1e1"],
         "ema": [None],
     }
+    config |= {"clips": ["inf"], "iterations": [10], "ema": ["none"]}
     put(config, "experiments.x.select", [selection])
     [cell] = grid.cells(parse(config))
-    assert (cell.trajectory.threshold, cell.trajectory.learning_rate) == (math.inf, 0.03)
-    assert cell.readout == grid.Readout(10)
+    assert (cell.trajectory.clip, cell.trajectory.learning_rate) == (NO_CLIP, 0.03)
+    assert cell.readout == cells.Readout(10)
 
 
 def test_the_json_of_a_study_spells_clips_as_its_yaml_does(config):
@@ -129,8 +136,8 @@ def test_a_study_can_not_be_changed(config):
         ("model", {}, "model", "unknown key; did you mean models?"),
         ("training.batchsize", 3, "training.batchsize", "did you mean batch_size?"),
         ("models.alexnet.widht", 1, "models.alexnet.widht", "did you mean width?"),
-        ("optimizers.momentum.alpha", 0.9, "optimizers.momentum.alpha", "Known: learning_rates"),
-        ("optimizers.adam", {}, "optimizers.adam", "Known: momentum, rmsprop"),
+        ("optimizers.momentum.alpha", 0.9, "optimizers.momentum.alpha", "unknown key; "),
+        ("optimizers.adam", {}, "optimizers.adam", "did you mean adamw?"),
         (
             "experiments.x.select.0.iteration",
             [5],
@@ -144,12 +151,12 @@ def test_a_study_can_not_be_changed(config):
         ("clips", ["ten"], "clips[0]", "'ten' is no clip: a number is the threshold of"),
         ("clips", [True], "clips[0]", "True is no clip"),
         ("clips", [{"agc": 0.01}], "clips[0]", "as in agc0.01"),
-        ("clips", ["agcc1"], "clips[0]", "Kinds: norm, l1norm, maxnorm, value, layer, agc"),
+        ("clips", ["agcc1"], "clips[0]", "Kinds: "),
         ("clips", ["agc"], "clips[0]", "'agc' is no clip"),
         ("clips", ["value-1"], "clips[0]", "must be above 0, not -1"),
         ("clips", ["autoclip101"], "clips[0]", "above 0 and at most 100, not 101"),
         ("clips", ["autoclipinf"], "clips[0]", "above 0 and at most 100, not inf"),
-        ("clips", [1, "norm1"], "clips", "1 stands there twice"),
+        ("clips", [1, "norm1"], "clips", "1 is given twice"),
         ("training.accumulation_steps", 3, "training.accumulation_steps", "doesn't divide"),
         ("training.gpus_per_run", 2, "training.gpus_per_run", "it needs device: cuda"),
         ("training.gpus_per_run", 0, "training.gpus_per_run", "at least 1, not 0"),
@@ -160,6 +167,12 @@ def test_a_study_can_not_be_changed(config):
         ("training.ema_warmup", 0, "training.ema_warmup", "must be at least 1, not 0"),
         ("training.checkpoint_every", 0, "training.checkpoint_every", "must be above 0"),
         ("training.precision", "bf16", "training.precision", "did you mean bfloat16?"),
+        ("training.precision", "tf32", "training.precision", "tf32 is of GPUs"),
+        ("clips", [1, "agc0.1:epsilon=1"], "clips[1]", "epsilon"),
+        ("results", "report/../report", "results", "holds files of the project"),
+        ("results", "src/mine", "results", "holds files of the project"),
+        ("results", ".", "results", "name a folder for results alone"),
+        ("extensions", ["none.py"], "extensions", "none.py can't be loaded: there is no file"),
         ("training.compile", True, "training.compile", "Known: none, default, reduce-overhead"),
         ("clips", "inf", "clips", "list"),
         ("iterations", [0], "iterations[0]", "must be at least 1, not 0"),
@@ -173,9 +186,9 @@ def test_a_study_can_not_be_changed(config):
         ("ema", [True], "ema[0]", "true and false are no numbers"),
         ("seeds", [], "seeds", "at least one value is needed"),
         ("seeds", [-1], "seeds[0]", "must be at least 0, not -1"),
-        ("clips", [1, 1.0, "inf"], "clips", "1 stands there twice"),
-        ("iterations", ["1e3", 1000], "iterations", "1000 stands there twice"),
-        ("ema", ["none", None], "ema", "none stands there twice"),
+        ("clips", [1, 1.0, "inf"], "clips", "1 is given twice"),
+        ("iterations", ["1e3", 1000], "iterations", "1000 is given twice"),
+        ("ema", ["none", None], "ema", "none is given twice"),
         ("data.name", "digit", "data.name", "did you mean digits?"),
         ("data.size", 4, "data.size", "must be at least 8, not 4"),
         ("training.device", "gpu", "training.device", "Known: cpu, cuda"),
@@ -190,24 +203,18 @@ def test_a_study_can_not_be_changed(config):
             "must be above 0, not 0",
         ),
         (
-            "experiments.x.select.0.clips",
-            [5],
-            "experiments.x.select[0].clips",
-            "5 is not among the grid's clips: 1, inf",
+            "experiments.x.select.0.models",
+            ["vgg11"],
+            "experiments.x.select[0].models",
+            "vgg11 is not among the study's models: alexnet",
         ),
         (
-            "experiments.x.select.0.clips",
-            ["layer1"],
-            "experiments.x.select[0].clips",
-            "layer1 is not among the grid's clips: 1, inf",
+            "experiments.x.select.0.optimizers",
+            ["rmsprop"],
+            "experiments.x.select[0].optimizers",
+            "rmsprop is not among the study's optimizers: momentum",
         ),
-        (
-            "experiments.x.select",
-            [{"optimizers": ["rmsprop"], "learning_rates": [0.03]}],
-            "experiments.x.select[0]",
-            "selects no cell of the grid",
-        ),
-        ("experiments", {}, "experiments", "nothing to train"),
+        ("experiments.x.select.0.clips", ["agcc1"], "experiments.x.select[0].clips[0]", "no clip"),
         (
             "experiments",
             {"Bad Name": {"title": "", "section": "", "select": [{}]}},
@@ -237,9 +244,38 @@ def test_a_width_too_large_for_any_number_is_a_fault_and_not_a_crash(config):
     assert any(line.startswith("models.alexnet.width: ") for line in faults(config))
 
 
-def test_a_product_without_any_optimizer_is_a_fault(config):
-    config |= {"expand": "product", "optimizers": {"momentum": None}, "experiments": {}}
+@pytest.mark.parametrize("optimizers", [{}, None, {"momentum": None}])
+def test_a_study_without_any_optimizer_or_learning_rate_is_a_fault(config, optimizers):
+    config["optimizers"] = optimizers
     assert any(line.startswith("optimizers") for line in faults(config))
+
+
+@pytest.mark.parametrize(
+    ("axis", "value", "spelling"),
+    [
+        ("clips", 3, "3"),
+        ("iterations", 7, "7"),
+        ("ema", 0.5, "0.5"),
+        ("augmentations", "flip", "flip"),
+        ("seeds", 9, "9"),
+    ],
+)
+def test_a_value_that_no_experiment_takes_is_a_fault(config, axis, value, spelling):
+    put(config, f"experiments.x.select.0.{axis}", parse(config).values(axis))
+    config[axis] = [*parse(config).values(axis), value]
+    (line,) = faults(config)
+    assert line.startswith(f"{axis}: {spelling} is in no experiment, as each names its own {axis}")
+
+
+def test_a_model_that_no_experiment_takes_is_a_fault(config):
+    put(config, "experiments.x.select.0.models", ["alexnet"])
+    put(config, "models.vgg11", {})
+    assert faults(config)[0].startswith("models: vgg11 is in no experiment")
+
+
+def test_a_value_more_is_trained_in_every_experiment_that_names_no_others(config):
+    config["clips"] = [1, 3, "inf"]
+    assert {c.trajectory.clip.word for c in grid.cells(parse(config))} == {"1", "3", "inf"}
 
 
 @pytest.mark.parametrize("config", [None, [], "text", 3])
@@ -262,7 +298,7 @@ def test_all_faults_are_in_one_message(config):
         "augmentations": ["none", "mirror"],
         "seeds": [0, 0],
         "training.device": "tpu",
-        "experiments.x.select": [{"learning_rates": [7]}],
+        "experiments.x.select": [{"models": ["vgg11"], "learning_rates": [-7]}],
     }
     for path, value in wrong.items():
         put(config, path, value)
@@ -274,7 +310,8 @@ def test_all_faults_are_in_one_message(config):
         "data.name",
         "data.size",
         "ema[2]",
-        "experiments.x.select[0].learning_rates",
+        "experiments.x.select[0].learning_rates[0]",
+        "experiments.x.select[0].models",
         "experiments.x.title",
         "iterations[2]",
         "models.alexnet.width",
@@ -309,7 +346,7 @@ def test_a_file_that_is_not_sound_yaml_is_refused_by_name(tmp_path, text):
 def test_a_key_that_stands_twice_is_named(tmp_path):
     path = tmp_path / "study.yaml"
     path.write_text("clips: [1]\nclips: [2]\n")
-    with pytest.raises(StudyError, match="key clips stands there twice"):
+    with pytest.raises(StudyError, match="key clips is given twice"):
         read(path)
 
 

@@ -15,6 +15,8 @@ from jinja2 import Environment
 from snakemake.io import WILDCARD_REGEX
 
 from clipgrid.reporting import text
+from clipgrid.study import config as study
+from clipgrid.study.faults import StudyError
 
 PIECES = (
     *("{{ 7*7 }}", "{{", "}}", "{% raw %}", "{% endraw %}", "{% include 'x' %}", "{#", "#}", "{x}"),
@@ -118,7 +120,14 @@ def test_latex_spells_its_own_signs_out(words, latex):
     assert text.latex(words) == latex
 
 
+@pytest.mark.parametrize("key", ["results", "claims"])
+@pytest.mark.parametrize("path", ["{x}", "a</script>", "a\nb"])
+def test_a_path_that_cannot_be_taken_literally_is_refused(config, key, path):
+    with pytest.raises(StudyError, match=f"{key}: .* must have no braces, no <"):
+        study.parse(config | {key: path})
+
+
 def test_a_template_escapes_what_it_is_given():
-    page = text.page("files.html", title="<b>{{ 7*7 }}", files=[], note="a & b")
-    assert page.count("&lt;b&gt;{{ 7*7 }}") == 2
+    page = text.page("caption.html", caption="<b>{{ 7*7 }}", settings="a & b")
+    assert "<p>&lt;b&gt;{{ 7*7 }}</p>" in page
     assert "a &amp; b" in page

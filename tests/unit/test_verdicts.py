@@ -4,6 +4,7 @@ import gc
 import itertools
 import json
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -192,8 +193,8 @@ def test_only_seeds_that_both_arms_have_are_compared(bench):
     arms = [{"clips": [1], "seeds": [0, 1, 2, 3]}, {"clips": ["inf"], "seeds": [1, 2, 3, 4]}]
     evidence = bench.study(
         by_seed(differences),
-        expand="experiments",
         seeds=[0, 1, 2, 3, 4],
+        clips=[1, "inf"],
         experiments={"x": {"title": "X", "section": "1", "select": arms}},
     )
     found = bench.verdict(evidence, rule())
@@ -202,7 +203,7 @@ def test_only_seeds_that_both_arms_have_are_compared(bench):
 
 def test_strata_are_averaged_within_each_seed(bench):
     def measured(cell):
-        better = {"alexnet": 4, "vgg11": 2}[cell.trajectory.model] + WIDE[cell.trajectory.seed]
+        better = {"alexnet": 4, "vgg11": 2}[cell.trajectory.model.name] + WIDE[cell.trajectory.seed]
         return {"test_accuracy": 0.5 + better / 100 * clipped_at_1(cell)}
 
     found = bench.verdict(bench.study(measured, models=TWO_MODELS), rule())
@@ -213,7 +214,7 @@ def test_strata_are_averaged_within_each_seed(bench):
 
 def test_an_arm_of_several_values_is_compared_value_by_value(bench):
     def measured(cell):
-        better = {1: 4, 10: 2, math.inf: 0}[cell.trajectory.threshold]
+        better = {1: 4, 10: 2, math.inf: 0}[cell.trajectory.clip.threshold]
         return {"test_accuracy": 0.5 + (better + WIDE[cell.trajectory.seed]) / 100}
 
     found = bench.verdict(bench.study(measured), rule(arm={"clips": [1, 10]}))
@@ -223,7 +224,7 @@ def test_an_arm_of_several_values_is_compared_value_by_value(bench):
 
 def test_one_counterexample_refutes_what_holds_on_average(bench):
     def measured(cell):
-        better = {"alexnet": 10, "vgg11": -2}[cell.trajectory.model]
+        better = {"alexnet": 10, "vgg11": -2}[cell.trajectory.model.name]
         better += WIDE[cell.trajectory.seed]
         return {"test_accuracy": 0.5 + better / 100 * clipped_at_1(cell)}
 
@@ -237,7 +238,7 @@ def test_one_counterexample_refutes_what_holds_on_average(bench):
 
 def test_a_stratum_that_may_be_chance_is_no_counterexample(bench):
     def measured(cell):
-        better = {"alexnet": 10 + WIDE, "vgg11": -NEARLY}[cell.trajectory.model]
+        better = {"alexnet": 10 + WIDE, "vgg11": -NEARLY}[cell.trajectory.model.name]
         return {"test_accuracy": 0.5 + better[cell.trajectory.seed] / 100 * clipped_at_1(cell)}
 
     # Below 5% by itself, but there are two strata to find one in.
@@ -410,7 +411,7 @@ NETS = {"alexnet": {"width": 0.125}, "vgg11": {"width": 0.125}, "vgg13": {"width
 
 def test_a_family_stands_for_those_of_its_models_that_the_study_has(bench):
     def measured(cell):
-        better = {"alexnet": 1, "vgg11": 2, "vgg13": 4, "vgg11_bn": 50}[cell.trajectory.model]
+        better = {"alexnet": 1, "vgg11": 2, "vgg13": 4, "vgg11_bn": 50}[cell.trajectory.model.name]
         return {"test_accuracy": 0.5 + (better * clipped_at_1(cell) + cell.trajectory.seed) / 100}
 
     evidence = bench.study(measured, models={**NETS, "vgg11_bn": {"width": 0.125}})
@@ -430,7 +431,7 @@ def test_a_family_stands_for_those_of_its_models_that_the_study_has(bench):
 
 def test_arms_may_be_families(bench):
     def measured(cell):
-        better = {"alexnet": 9, "vgg11": 2, "vgg13": 4}[cell.trajectory.model]
+        better = {"alexnet": 9, "vgg11": 2, "vgg13": 4}[cell.trajectory.model.name]
         return {"test_accuracy": (50 + better + WIDE[cell.trajectory.seed]) / 100}
 
     evidence = bench.study(measured, models=NETS)
@@ -442,7 +443,7 @@ def test_arms_may_be_families(bench):
 
 def test_of_several_models_a_figure_is_their_mean_within_a_seed(bench):
     def measured(cell):
-        level = {"alexnet": 10, "vgg11": 40, "vgg13": 60}[cell.trajectory.model]
+        level = {"alexnet": 10, "vgg11": 40, "vgg13": 60}[cell.trajectory.model.name]
         return {"test_accuracy": (level + WIDE[cell.trajectory.seed]) / 100}
 
     stated = {"statistic": "figure of other data", "measure": "test_accuracy", "figure": "71%"}
@@ -481,7 +482,7 @@ def test_a_learning_rate_is_tuned_on_validation_images_and_not_on_test_images(be
 
     def measured(cell):
         run = cell.trajectory
-        here = run.threshold, run.learning_rate
+        here = run.clip.threshold, run.learning_rate
         return {"validation_accuracy": validation[here], "test_accuracy": test[here]}
 
     evidence = bench.study(
@@ -496,10 +497,10 @@ def test_a_learning_rate_is_tuned_on_validation_images_and_not_on_test_images(be
 
 def test_a_gain_is_a_difference_of_differences(bench):
     def measured(cell):
-        gained = {"alexnet": 5, "vgg11": 2}[cell.trajectory.model] * clipped_at_1(cell)
-        level = {"alexnet": 30, "vgg11": 60}[cell.trajectory.model]
+        gained = {"alexnet": 5, "vgg11": 2}[cell.trajectory.model.name] * clipped_at_1(cell)
+        level = {"alexnet": 30, "vgg11": 60}[cell.trajectory.model.name]
         noise = WIDE[cell.trajectory.seed] * clipped_at_1(cell)
-        noise *= cell.trajectory.model == "alexnet"
+        noise *= cell.trajectory.model.name == "alexnet"
         return {"test_accuracy": (level + gained + noise) / 100}
 
     found = bench.verdict(
@@ -578,14 +579,18 @@ def test_runs_that_share_no_training_loss_are_left_out_and_counted(bench):
     assert "With 2 seeds the runs have no training loss in common." in found.reason
 
 
-def test_a_kind_of_clipping_has_whatever_threshold_the_study_has(bench):
+@pytest.mark.parametrize("clip", ["value0.13", "agc0.01", "agc0.01:eps=0.1"])
+def test_a_kind_of_clipping_has_whatever_threshold_and_settings_the_study_has(bench, clip):
+    kind = re.match("[a-z]+", clip)[0]
+
     def measured(cell):
-        better = (2 + WIDE[cell.trajectory.seed]) * (cell.trajectory.clip == "value")
+        better = (2 + WIDE[cell.trajectory.seed]) * (cell.trajectory.clip.choice.name == kind)
         return {"test_accuracy": 0.5 + better / 100}
 
-    evidence = bench.study(measured, clips=[1, "value0.13", "inf"])
-    found = bench.verdict(evidence, rule(arm={"clips": ["value"]}))
+    evidence = bench.study(measured, clips=[1, clip, "inf"])
+    found = bench.verdict(evidence, rule(arm={"clips": [kind]}))
     assert (found.effect, found.n) == (pytest.approx(2), 6)
+    assert found.reason.startswith(f"{kind} against no clipping: ")
 
 
 # ---- the other statistics ------------------------------------------------------------------------
@@ -662,7 +667,7 @@ LESS_OFTEN = {
 )
 def test_rates_of_failures_are_compared(bench, fails, claim, verdict):
     def measured(cell):
-        failed = cell.trajectory.threshold == fails and cell.trajectory.seed > 0
+        failed = cell.trajectory.clip.threshold == fails and cell.trajectory.seed > 0
         return {"status": "collapsed"} if failed else {}
 
     found = bench.verdict(bench.study(measured), {**LESS_OFTEN, "claim": claim})
@@ -675,7 +680,7 @@ def test_a_run_explodes_where_its_loss_is_above_three_times_guessing_before_T(be
     def curve(run):
         losses = np.ones(T)
         # Above 3 ln 10 = 6.91 at step 15: after T = 10, by T = 20.
-        losses[14] = {1: 6.8, 10: 1, math.inf: 7.0}[run.threshold]
+        losses[14] = {1: 6.8, 10: 1, math.inf: 7.0}[run.clip.threshold]
         return {"loss": losses}
 
     evidence = bench.study(curve=curve, iterations=[10, T])
@@ -778,7 +783,7 @@ def every_statistic(bench):
 
     def measured(cell):
         run, seed = cell.trajectory, cell.trajectory.seed
-        if run.threshold == 10 and seed == 3:
+        if run.clip.threshold == 10 and seed == 3:
             return DIVERGED
         level = 0.5 + 0.005 * cell.readout.iterations + 0.02 * seed
         better = (0.02 + 0.01 * noise[seed, 0]) * clipped_at_1(run)
@@ -894,7 +899,9 @@ def test_what_is_refuted_shows_the_rule_with_the_strongest_evidence_against_it(b
 
 def test_what_one_stratum_refutes_shows_its_rule_and_names_the_stratum(bench):
     def measured(cell):
-        better = {"alexnet": 10, "vgg11": -4}[cell.trajectory.model] + WIDE[cell.trajectory.seed]
+        better = {"alexnet": 10, "vgg11": -4}[cell.trajectory.model.name] + WIDE[
+            cell.trajectory.seed
+        ]
         return {"test_accuracy": 0.5 + better / 100 * clipped_at_1(cell)}
 
     evidence = bench.study(measured, models=TWO_MODELS)
@@ -911,7 +918,7 @@ def test_a_counterexample_of_a_rule_that_did_not_refute_is_not_named(bench):
     """The claim is refuted by its first rule; in the second one stratum is lower by chance."""
 
     def measured(cell):
-        seed, model = cell.trajectory.seed, cell.trajectory.model
+        seed, model = cell.trajectory.seed, cell.trajectory.model.name
         lower = {"alexnet": 2, "vgg11": -0.9}[model] + WIDE[seed]
         accuracies = {"test_accuracy": -9 + WIDE[seed], "validation_accuracy": lower}
         return {k: 0.5 + clipped_at_1(cell) * v / 100 for k, v in accuracies.items()}
@@ -1012,7 +1019,7 @@ def test_seeds_needed_are_those_for_the_bound_in_question(bench, claim):
 
 def test_runs_of_a_baseline_are_counted_once(bench):
     evidence = bench.study(
-        lambda c: {"status": "collapsed"} if c.trajectory.threshold == math.inf else {},
+        lambda c: {"status": "collapsed"} if c.trajectory.clip.threshold == math.inf else {},
         seeds=[0, 1],
     )
     found = bench.verdict(evidence, {**LESS_OFTEN, "arm": {"clips": [1, 10]}})
@@ -1024,7 +1031,7 @@ def test_arms_without_a_seed_in_common_are_inconclusive_by_the_sign_test(bench):
     arms = [{"clips": [1], "seeds": [0, 1]}, {"clips": ["inf"], "seeds": [2, 3]}]
     evidence = bench.study(
         seeds=[0, 1, 2, 3],
-        expand="experiments",
+        clips=[1, "inf"],
         experiments={"x": {"title": "X", "section": "1", "select": arms}},
     )
     assert bench.verdict(evidence, SOONER).verdict == "inconclusive"
@@ -1062,7 +1069,6 @@ def test_a_claim_of_one_seed_has_no_p_and_costs_its_family_nothing(bench):
     select = [{"iterations": [T]}, {"iterations": [10], "seeds": [0]}]
     evidence = bench.study(
         by_seed(NEARLY),
-        expand="experiments",
         iterations=[10, T],
         experiments={"x": {"title": "X", "section": "1", "select": select}},
     )

@@ -141,7 +141,7 @@ def test_the_pages_of_the_report_show_the_claims_as_they_are(finished, report):
 
 
 def test_latex_has_the_texts_spelled_out(finished):
-    document = (finished / RESULTS / "tables/all.tex").read_text()
+    document = (finished / RESULTS / "tables.tex").read_text()
     assert r"\title{\{\{ 7*7 \}\} \{\% raw \%\} \{x\} $<$b$>$\&amp; .. include::" in document
     table = (finished / RESULTS / "tables/claims.tex").read_text()
     assert r"costs \$\textbackslash{}foo\$ \& $<$img" in table
@@ -153,3 +153,12 @@ def test_snakemakes_own_report_command_shows_them_too(finished, snakemake):
     assert words(TITLE) in words(
         html.unescape(value_in((finished / "out.html").read_text(), "workflow_desc"))
     )
+
+
+def test_an_experiment_that_is_called_like_a_page_of_the_report_is_refused(project, snakemake):
+    experiments = {"settings": {"title": "Mine", "select": [{}]}}
+    study = STUDY | {"claims": "claims.yaml", "experiments": experiments}
+    (project / "study.yaml").write_text(yaml.safe_dump(study))
+    run = snakemake(project, "--dry-run", "--configfile", "study.yaml")
+    assert run.returncode != 0
+    assert "experiments.settings: the report has a page of this name already" in run.stdout

@@ -21,9 +21,19 @@ import yaml
 DEADLINE = 120  # s, for what takes a few: nothing waits for ever
 
 
-def sessions(run):
-    """[(first step, last step)] of each go at training, from a run.json."""
-    return [(session["from"], session["to"]) for session in json.loads(run.read_text())["sessions"]]
+def sessions(rows):
+    """{run: [(first step, last step)] of each go at training}, from a pack's rows."""
+    records = (json.loads(line) for line in rows.read_text().splitlines())
+    return {
+        record["run"]: [(session["from"], session["to"]) for session in record["sessions"]]
+        for record in records
+        if "run" in record
+    }
+
+
+def results(rows):
+    """The lines of a pack's cells: all of its rows but who trained when."""
+    return [line for line in rows.read_text().splitlines() if "cell" in json.loads(line)]
 
 
 def leftovers(store):
@@ -187,8 +197,8 @@ def trainers_of(master):
 
 def runs_of(project):
     """{trajectory: its sessions}"""
-    paths = (project / RESULTS / "cells").glob("*/run.json")
-    return {path.parent.name: sessions(path) for path in paths}
+    packs = (project / RESULTS / "packs").glob("*.jsonl")
+    return {name: run for pack in packs for name, run in sessions(pack).items()}
 
 
 def test_the_kills_hit_processes_at_work(undisturbed, killed):
@@ -202,19 +212,17 @@ def test_the_kills_hit_processes_at_work(undisturbed, killed):
 
 
 def test_a_killed_study_ends_in_the_bits_of_the_undisturbed_one(undisturbed, killed):
-    def results(project):
+    def everything(project):
         folder = project / RESULTS
-        paths = [folder / "cells.csv", *folder.glob("cells/*/*")]
-        return {
-            str(path.relative_to(folder)): path.read_bytes()
-            for path in paths
-            if path.name != "run.json"
-        }
+        rows = {path.name: results(path) for path in folder.glob("packs/*.jsonl")}
+        tables = [folder / "cells.csv", *folder.glob("packs/*.csv")]
+        return rows | {path.name: path.read_bytes() for path in tables}
 
-    expected = results(undisturbed)
-    assert len(expected) == 1 + 8 * (4 + 1)
+    expected = everything(undisturbed)
+    cells = [line for name, lines in expected.items() if name.endswith(".jsonl") for line in lines]
+    assert len(cells) == 8 * 4
     for project in killed.projects:
-        found = results(project)
+        found = everything(project)
         assert set(found) == set(expected)
         assert [name for name in found if found[name] != expected[name]] == []
 
@@ -222,8 +230,9 @@ def test_a_killed_study_ends_in_the_bits_of_the_undisturbed_one(undisturbed, kil
 def test_a_killed_study_leaves_nothing_behind_in_the_store(undisturbed, killed):
     for project in (undisturbed, *killed.projects):
         assert leftovers(project / "store") == []
-        states = [p for p in (project / "store").glob("*/*.pt") if p.parent.name != "data"]
-        assert len(states) == 8 * 2
+        files = [p for p in (project / "store").glob("*/*.pt") if p.parent.name != "data"]
+        histories = [path for path in files if path.name.startswith("history-")]
+        assert (len(histories), len(files)) == (8 * 2, 2 * 8 * 2)
 
 
 def test_the_sessions_of_a_killed_run_follow_one_another_to_the_last_t(killed):
@@ -241,13 +250,10 @@ def test_the_sessions_of_a_killed_run_follow_one_another_to_the_last_t(killed):
 
 READOUTS = ("T100", "T600", "T600_ema0.99")
 FLAGS = {
-    "--model": "vgg11",
-    "--width": 0.0625,
-    "--optimizer": "momentum",
+    "--model": "vgg11:width=0.0625",
+    "--optimizer": "momentum:weight_decay=0.0005",
     "--learning-rate": 0.03,
-    "--weight-decay": 5e-4,
-    "--clip": "autoclip",
-    "--threshold": 50,
+    "--clip": "autoclip50",
     "--augmentation": "flip+crop",
     "--evaluate-every": 50,
     "--data": "digits.pt",
@@ -266,6 +272,21 @@ class Trained(NamedTuple):
     @property
     def store(self):
         return self.folder / "store"
+
+    @property
+    def sessions(self):
+        ((_, run),) = sessions(self.out / "cells.jsonl").items()
+        return run
+
+    @property
+    def states(self):
+        """Files of the store that hold weights."""
+        return [path.name for path in self.store.rglob("*.pt") if "history" not in path.name]
+
+    def readout(self, name):
+        """What the store keeps of a readout."""
+        (path,) = self.store.glob(f"*/{name}.json")
+        return json.loads(path.read_text())["content"]["measures"]
 
     @property
     def checkpoint(self):
@@ -347,10 +368,16 @@ def step_of(checkpoint):
 def assert_same_end(run, straight, readouts=READOUTS):
     """This run has ended as the undisturbed one."""
     assert run.code == 0, run.log
-    names = [*(f"{readout}.json" for readout in readouts), "history.csv"]
-    assert {path.name for path in run.out.iterdir()} == {*names, "run.json"}
-    expected = {name: (straight.out / name).read_bytes() for name in names}
-    assert [n for n in names if (run.out / n).read_bytes() != expected[n]] == [], run.log
+    assert {path.name for path in run.out.iterdir()} == {"cells.jsonl", "histories.csv"}
+    expected = [
+        line
+        for line in results(straight.out / "cells.jsonl")
+        if json.loads(line)["cell"].rpartition("/")[2] in readouts
+    ]
+    assert len(expected) == len(readouts)
+    assert results(run.out / "cells.jsonl") == expected, run.log
+    histories = [(one.out / "histories.csv").read_bytes() for one in (run, straight)]
+    assert histories[0] == histories[1]
     assert leftovers(run.store) == []
 
 
@@ -363,18 +390,17 @@ def test_a_signal_stops_a_run_at_a_step_from_which_the_next_one_goes_on(train, s
     assert said, run.log
     step = int(said[1])
     assert [path.name for path in run.store.glob("*/*")] == [f"checkpoint-{step:08d}.pt"]
-    assert list(run.out.iterdir()) == []
+    assert not run.out.exists() or list(run.out.iterdir()) == []
 
     run = train(name, readouts)
     assert_same_end(run, straight, readouts)
-    assert sessions(run.out / "run.json") == [(0, step), (step, 600)]
+    assert run.sessions == [(0, step), (step, 600)]
     assert int(re.search(r"^step (\d+)/600 ", run.log, re.MULTILINE)[1]) > step
 
 
-def test_a_stopped_run_keeps_what_it_wrote_at_an_earlier_t(stopped, straight):
+def test_a_stopped_run_keeps_what_it_measured_at_an_earlier_t(stopped, straight):
     assert 100 < step_of(stopped.checkpoint) < 600
-    assert [path.name for path in stopped.out.iterdir()] == ["T100.json"]
-    assert (stopped.out / "T100.json").read_bytes() == (straight.out / "T100.json").read_bytes()
+    assert stopped.readout("T100") == straight.readout("T100")
 
 
 def test_states_that_are_none_are_passed_over_for_an_older_one(train, straight, copy, home):
@@ -394,7 +420,7 @@ def test_states_that_are_none_are_passed_over_for_an_older_one(train, straight, 
     for path in (torn, empty, other, foreign):
         warning = f"clipgrid: warning: passing over {path}, not a state of this run: "
         assert any(line.startswith(warning) for line in run.warnings), run.log
-    assert sessions(run.out / "run.json") == [(0, 100), (100, 600)]
+    assert run.sessions == [(0, 100), (100, 600)]
 
 
 def test_what_a_killed_process_left_half_written_is_ignored_and_removed(train, straight, copy):
@@ -406,18 +432,18 @@ def test_what_a_killed_process_left_half_written_is_ignored_and_removed(train, s
     run = train(copy.folder.name)
     assert_same_end(run, straight)
     assert run.warnings == []
-    assert sessions(run.out / "run.json") == [(0, 100), (100, step), (step, 600)]
+    assert run.sessions == [(0, 100), (100, step), (step, 600)]
 
 
 def test_a_disk_too_full_for_states_is_warned_of_and_changes_no_result(train, straight):
     run = train("no-states", every=0.2, limit=500_000)
     assert_same_end(run, straight)
-    assert [path for path in run.store.rglob("*") if path.is_file()] == []
+    assert run.states == []
     written = re.findall(r"/([^/]+)\.pt can't be written; is the ", "\n".join(run.warnings))
     assert len(written) == len(run.warnings)
     assert [name for name in written if name.isdigit()] == ["00000100", "00000600"]
     assert [name for name in written if name.startswith("checkpoint-")], run.log
-    assert sessions(run.out / "run.json") == [(0, 100), (100, 600)]
+    assert run.sessions == [(0, 100), (100, 600)]
 
 
 def test_a_signal_on_a_full_disk_does_not_claim_that_the_run_is_saved(train):
@@ -434,9 +460,9 @@ def test_a_disk_too_full_for_results_is_an_error_and_the_next_run_ends_well(trai
     assert len(re.findall(r"^clipgrid: error: .", run.log, re.MULTILINE)) == 1, run.log
     last = run.log.splitlines()[-1]
     assert last.startswith("clipgrid: error: ")
-    assert "history.csv" in last
-    assert not (run.out / "run.json").exists()
-    assert list(run.store.glob("*/*")) == []
+    assert "histories.csv" in last
+    assert not (run.out / "cells.jsonl").exists()
+    assert run.states == []
 
     run = train("no-results")
     assert_same_end(run, straight)

@@ -1,6 +1,7 @@
 """Studies at the edge of what a study can be: where an axis has one value, where no run survives,
-where the document's experiments are not asked for. Each must come out as a report all the same."""
+where the article's experiments are not asked for. Each must come out as a report all the same."""
 
+import json
 import shlex
 
 import pandas as pd
@@ -20,6 +21,12 @@ SMALLEST = {
     "seeds": [7],
     "experiments": {"only": {"title": "Only", "section": "1", "select": [{}]}},
 }
+
+
+def cell_of(rows, name):
+    """The line of a cell."""
+    (line,) = [x for x in rows.read_text().splitlines() if json.loads(x).get("cell") == name]
+    return line
 
 
 def momentum(*learning_rates):
@@ -50,8 +57,10 @@ def test_a_study_of_a_single_cell_has_a_report_in_a_folder_with_a_space(run, pro
 
     redo = clipgrid(project, *shlex.split(cells.command[name])[3:])
     assert redo.returncode == 0, redo.stdout
-    result = project / "my results" / "cells" / f"{name}.json"
-    assert (project / "redo" / "T1.json").read_text() == result.read_text()
+    row, history = (project / "my results" / "packs").iterdir()
+    (row, history) = sorted((row, history), key=lambda path: path.suffix == ".csv")
+    assert cell_of(project / "redo" / "cells.jsonl", name) == cell_of(row, name)
+    assert (project / "redo" / "histories.csv").read_text() == history.read_text()
 
 
 def test_a_study_without_unclipped_raw_or_original_arms_has_a_report(run):
@@ -67,8 +76,9 @@ def test_a_study_whose_every_run_diverges_has_a_report(run):
     assert (cells.diverged_at == cells.steps).all()
 
 
-def test_a_cross_product_without_experiments_of_which_some_runs_diverge_has_a_report(run):
-    cells = run(expand="product", experiments={}, optimizers=momentum(0.03, 1e30), iterations=[9])
+def test_a_study_without_experiments_of_which_some_runs_diverge_has_a_report(run, project):
+    cells = run(experiments={}, optimizers=momentum(0.03, 1e30), iterations=[9])
     assert list(cells.learning_rate) == [0.03, 1e30]
     assert list(cells.status == "diverged") == [False, True]
     assert list(cells.test_accuracy.isna()) == [False, True]
+    assert not (project / "results" / "claims.csv").exists()

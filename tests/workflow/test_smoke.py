@@ -14,17 +14,14 @@ import pandas as pd
 import pytest
 import yaml
 
+from clipgrid.study import axes, grid, packs, parts
+from clipgrid.study import cells as study_cells
 from clipgrid.study import config as study
-from clipgrid.study import cost, grid
 
 RESULTS = Path("results/smoke")
 STUDY = ("--configfile", "studies/smoke.yaml")
 EXPERIMENTS = ["alexnet", "vgg", "resnet", "moving-average", "augmentation"]
-ACROSS_STUDY = [
-    *("forest", "heat-map", "time-to-target", "gradient-norms", "clip-fraction", "accuracy"),
-    *("schedule", "generalization-gap", "matched-gap", "paired-ema", "paired-augmentation"),
-    *("transformed", "clip-kinds", "external"),
-]
+ACROSS_STUDY = parts.names("figure")
 PAGES = ["cells", "settings", "claims", "external", "checklist"]
 
 
@@ -60,13 +57,26 @@ def cells(finished):
     return pd.read_csv(finished / RESULTS / "cells.csv")
 
 
+def runs_of(s):
+    """The runs of a study, with their readouts."""
+    return study_cells.runs_of(grid.cells(s))
+
+
+def histories_in(project):
+    """{name of a run: its history}"""
+    files = sorted((project / RESULTS / "packs").glob("*.csv"))
+    table = pd.concat(map(pd.read_csv, files))
+    return {
+        name: history.drop(columns="trajectory").reset_index(drop=True)
+        for name, history in table.groupby("trajectory")
+    }
+
+
 @pytest.fixture(scope="module")
 def histories(finished, smoke):
     """{trajectory: its history}"""
-    return {
-        trajectory: pd.read_csv(finished / RESULTS / "cells" / trajectory.name / "history.csv")
-        for trajectory in grid.trajectories(grid.cells(smoke))
-    }
+    by_name = histories_in(finished)
+    return {trajectory: by_name[trajectory.name] for trajectory in runs_of(smoke)}
 
 
 @pytest.fixture(scope="module")
@@ -80,10 +90,15 @@ def value_in(report, name):
     return json.JSONDecoder().raw_decode(report, start)[0]
 
 
-def sessions(project, trajectory):
-    return json.loads((project / RESULTS / "cells" / trajectory / "run.json").read_text())[
-        "sessions"
-    ]
+def records(project, file="studies/smoke.yaml"):
+    """{name of a cell: its record}, {name of a run: its record} of a study."""
+    s = study.load(project / file)
+    found = packs.read_all(project / RESULTS, packs.of_study(s, runs_of(s)))
+    return {r["cell"]: r for r in found if "cell" in r}, {r["run"]: r for r in found if "run" in r}
+
+
+def sessions(project, trajectory, file="studies/smoke.yaml"):
+    return records(project, file)[1][trajectory]["sessions"]
 
 
 def files(folder):
@@ -154,7 +169,7 @@ def test_what_is_deleted_is_made_again_from_the_store_without_training(
     assert run.returncode == 0, run.stdout
     table = RESULTS / "cells.csv"
     assert (copy / table).read_bytes() == (finished / table).read_bytes()
-    for trajectory in grid.trajectories(grid.cells(smoke)):
+    for trajectory in runs_of(smoke):
         assert sessions(copy, trajectory.name) == sessions(finished, trajectory.name)
 
 
@@ -169,19 +184,18 @@ def test_each_cell_of_the_grid_is_one_row(cells, smoke):
 def test_a_row_holds_the_place_of_its_cell_in_the_grid(cells, smoke):
     rows = cells.set_index("cell")
     for cell in grid.cells(smoke):
-        row, trajectory = rows.loc[cell.name], cell.trajectory
-        for axis in ("model", "optimizer", "learning_rate", "threshold", "augmentation", "seed"):
-            assert row[axis] == getattr(trajectory, axis)
-        assert row.iterations == cell.readout.iterations
-        assert (None if math.isnan(row.ema) else row.ema) == cell.readout.ema
+        for column, value in axes.row(cell).items():
+            found = rows.loc[cell.name, column]
+            assert (None if value is None and math.isnan(found) else found) == value
 
 
-def test_a_row_holds_the_numbers_of_its_cells_result_file(finished, cells):
+def test_a_row_holds_the_numbers_of_its_cells_record(finished, cells):
     measures = ["steps", "steps_clipped", "clip_fraction", "norm_median", "norm_max"]
     measures += [f"{split}_loss" for split in ("train", "validation", "test")]
     measures += [f"{split}_accuracy" for split in ("train", "validation", "test")]
+    results, _ = records(finished)
     for row in cells.itertuples():
-        result = json.loads((finished / RESULTS / "cells" / f"{row.cell}.json").read_text())
+        result = results[row.cell]
         assert {name: getattr(row, name) for name in measures} == {
             name: result[name] for name in measures
         }
@@ -212,25 +226,25 @@ def test_a_history_has_a_row_for_each_step(cells, histories):
 
 
 def test_the_coefficient_of_each_step_is_lambda_over_the_norm_and_at_most_one(histories):
-    of_norm = {t: h for t, h in histories.items() if t.clip == "norm"}
+    of_norm = {t: h for t, h in histories.items() if t.clip.kind == "norm"}
     assert len(of_norm) > 0
     for trajectory, history in of_norm.items():
-        expected = (trajectory.threshold / history.norm).clip(upper=1)
+        expected = (trajectory.clip.threshold / history.norm).clip(upper=1)
         assert list(history.coefficient) == pytest.approx(list(expected), rel=1e-12, abs=0)
         assert list(history.observed) == list(history.norm)
-        assert set(history.limit) == {trajectory.threshold}
+        assert set(history.limit) == {trajectory.clip.threshold}
 
 
 def test_the_limit_of_autoclip_is_the_percentile_of_the_norms_so_far(histories):
-    of_autoclip = {t: h for t, h in histories.items() if t.clip == "autoclip"}
+    of_autoclip = {t: h for t, h in histories.items() if t.clip.kind == "autoclip"}
     assert len(of_autoclip) > 0
     for trajectory, history in of_autoclip.items():
-        expected = history.norm.expanding().quantile(trajectory.threshold / 100)
+        expected = history.norm.expanding().quantile(trajectory.clip.threshold / 100)
         assert list(history.limit) == pytest.approx(list(expected), rel=1e-12, abs=0)
 
 
 def test_a_step_is_clipped_where_what_is_observed_is_above_the_limit(histories):
-    assert {trajectory.clip for trajectory in histories} == {"norm", "agc", "autoclip"}
+    assert {trajectory.clip.kind for trajectory in histories} == {"norm", "agc", "autoclip"}
     for history in histories.values():
         fires = history.observed > history.limit
         assert list(history.clipped) == list(fires.astype(int))
@@ -265,13 +279,13 @@ def test_arms_of_one_seed_take_their_first_step_from_one_loss_and_gradient(histo
 
 def test_clipping_changes_nothing_before_the_first_step_that_it_clips(moved, clipgrid, cells):
     row = cells[(cells.model == "alexnet") & (cells.iterations == 8) & (cells.clip_fraction > 0)]
-    clipped = pd.read_csv(moved / RESULTS / "cells" / row.trajectory.iloc[0] / "history.csv")
+    clipped = histories_in(moved)[row.trajectory.iloc[0]]
     arguments = shlex.split(row.command.iloc[0])[3:]
-    arguments[arguments.index("--threshold") + 1] = "inf"
+    arguments[arguments.index("--clip") + 1] = "inf"
     arguments[arguments.index("--out") + 1] = "unclipped"
     run = clipgrid(moved, *arguments)
     assert run.returncode == 0, run.stdout
-    free = pd.read_csv(moved / "unclipped" / "history.csv")
+    free = pd.read_csv(moved / "unclipped" / "histories.csv")
     first = int(clipped.clipped.idxmax())
     same = ["loss", "norm"]
     assert clipped[same].head(first + 1).equals(free[same].head(first + 1))
@@ -281,7 +295,7 @@ def test_clipping_changes_nothing_before_the_first_step_that_it_clips(moved, cli
 
 def test_each_step_is_trained_once_and_fewer_than_asked_for(finished, smoke):
     trained = json.loads((finished / RESULTS / "trained.json").read_text())
-    runs = grid.trajectories(grid.cells(smoke))
+    runs = runs_of(smoke)
     longest = [max(readout.iterations for readout in readouts) for readouts in runs.values()]
     assert trained["steps_needed"] == sum(longest)
     assert trained["steps_trained"] == trained["steps_needed"] < trained["steps_asked"]
@@ -301,8 +315,13 @@ def test_the_command_of_a_row_makes_its_cell_again_bit_for_bit(moved, clipgrid, 
     assert command.startswith("python -m clipgrid train ")
     run = clipgrid(moved, *shlex.split(command)[3:])
     assert run.returncode == 0, run.stdout
-    redone = moved / "redo" / f"{cell.rpartition('/')[2]}.json"
-    assert redone.read_text() == (moved / RESULTS / "cells" / f"{cell}.json").read_text()
+
+    def line_in(*files):
+        (line,) = [x for f in files for x in f.read_text().splitlines() if f'"{cell}"' in x]
+        return line
+
+    redone = line_in(moved / "redo" / "cells.jsonl")
+    assert redone == line_in(*(moved / RESULTS / "packs").glob("*.jsonl"))
     # Trained, and not taken from the study's store: there is progress to report.
     assert re.search(r"^step \d+/", run.stdout, re.MULTILINE)
 
@@ -381,10 +400,11 @@ def test_snakemakes_own_report_command_works_too(moved, snakemake):
 # ---- growth -------------------------------------------------------------------------------------
 
 
-def edited(project, edit):
-    """The smoke study after `edit`, in a file beside it: same results folder."""
+def edited(project, *edits):
+    """The smoke study after `edits`, in a file beside it: same results folder."""
     config = yaml.safe_load((project / "studies/smoke.yaml").read_text())
-    edit(config)
+    for edit in edits:
+        edit(config)
     path = project / "studies/edited.yaml"
     path.write_text(yaml.safe_dump(config, sort_keys=False))
     return path
@@ -429,6 +449,7 @@ def remove_iterations(config):
 
 def remove_experiment(config):
     del config["experiments"]["augmentation"]
+    config["augmentations"] = ["none"]
 
 
 def change_title(config):
@@ -444,12 +465,9 @@ def a_job_a_run(config):
 
 
 def packs_of(s):
-    """The runs of each job of a study."""
-    return grid.packs(
-        grid.trajectories(grid.cells(s)),
-        lambda trajectory, readouts: cost.seconds(trajectory, readouts, s.data),
-        s.training.job_seconds,
-    )
+    """{name: the runs of that pack} of a study."""
+    found = packs.of_study(s, runs_of(s))
+    return {pack.name: pack for pack in found}
 
 
 TRAIN_NOTHING = [a_job_a_run, remove_iterations, remove_experiment, change_title]
@@ -463,64 +481,95 @@ TRAIN = [
     add_optimizer_to_an_experiment,
     change_batch_size,
 ]
-EDITS = TRAIN + TRAIN_NOTHING
 
 
-@pytest.mark.parametrize("edit", EDITS, ids=lambda edit: edit.__name__)
-def test_a_study_that_changes_trains_what_is_new_and_nothing_else(
+@pytest.mark.parametrize("edit", TRAIN + TRAIN_NOTHING, ids=lambda edit: edit.__name__)
+def test_a_study_that_changes_makes_the_packs_that_change_and_no_others(
     moved, snakemake, job_stats, smoke, edit
 ):
     path = edited(moved, edit)
     run = snakemake(moved, "--dry-run", "--configfile", path)
     assert run.returncode == 0, run.stdout
     jobs = job_stats(run.stdout)
-
-    old, new = (grid.trajectories(grid.cells(s)) for s in (smoke, study.load(path)))
-    needed = [t for t, readouts in new.items() if not set(readouts) <= set(old.get(t, []))]
-    packs = [pack for pack in packs_of(study.load(path)) if not set(needed).isdisjoint(pack)]
-    assert sum(n for rule, n in jobs.items() if rule.startswith("train_")) == len(packs)
+    old, new = packs_of(smoke), packs_of(study.load(path))
+    changed = [name for name, pack in new.items() if name not in old or old[name] != pack]
+    assert jobs.get("train", 0) == len(changed)
     assert "prepare_data" not in jobs
-    assert bool(needed) is (edit not in TRAIN_NOTHING)
 
 
-@pytest.mark.parametrize("edit", EDITS, ids=lambda edit: edit.__name__)
-def test_a_study_that_changes_renames_no_file_of_its_cells(moved, snakemake, edit):
-    run = snakemake(moved, "--summary", "--configfile", edited(moved, edit))
+@pytest.mark.parametrize(
+    "edits", [TRAIN[:-1], TRAIN[-1:], TRAIN_NOTHING], ids=["more", "anew", "nothing"]
+)
+def test_a_study_that_changes_trains_what_is_new_and_nothing_else(
+    finished, copy, snakemake, smoke, edits
+):
+    path = edited(copy, *edits)
+    run = snakemake(copy, RESULTS / "cells.csv", "--cores", 2, "--configfile", path)
     assert run.returncode == 0, run.stdout
-    lines = [line.split("\t")[0] for line in run.stdout.splitlines() if "\t" in line]
-    wanted = {name for name in lines if name.startswith(f"{RESULTS}/cells/")}
-    there = {str(path.relative_to(moved)) for path in files(moved / RESULTS / "cells")}
-    assert wanted
-    assert there <= wanted or wanted <= there
+    old, new = runs_of(smoke), runs_of(study.load(path))
+    before, after = records(finished), records(copy, path)
+    trained = set()
+    for trajectory, readouts in new.items():
+        pieces = after[1][trajectory.name]["sessions"]
+        if trajectory not in old:
+            trained.add(trajectory)
+            assert (pieces[0]["from"], pieces[-1]["to"]) == (0, readouts[-1].iterations)
+            continue
+        known = before[1][trajectory.name]["sessions"]
+        if pieces != known:
+            trained.add(trajectory)
+        # What was measured is the same line, whoever asks for it.
+        for readout in set(readouts) & set(old[trajectory]):
+            name = study_cells.Cell(trajectory, readout).name
+            assert after[0][name] == before[0][name]
+    needed = {t for t, readouts in new.items() if not set(readouts) <= set(old.get(t, []))}
+    assert trained == needed
+    assert bool(needed) is (edits != TRAIN_NOTHING)
+    asked = {study_cells.Cell(t, r).name for t, readouts in new.items() for r in readouts}
+    assert set(pd.read_csv(copy / RESULTS / "cells.csv").cell) == asked
 
 
 def test_a_larger_t_trains_only_the_steps_that_are_new(finished, copy, snakemake):
     name = "vgg11_momentum_lr0.03_norm1_none_seed0"
-    folder = RESULTS / "cells" / name
     path = edited(copy, add_iterations)
-    run = snakemake(copy, folder / "T12.json", "--cores", 1, "--configfile", path)
+    run = snakemake(copy, RESULTS / "cells.csv", "--cores", 2, "--configfile", path)
     assert run.returncode == 0, run.stdout
 
-    assert sessions(copy, name)[:-1] == sessions(finished, name)
-    assert (sessions(copy, name)[-1]["from"], sessions(copy, name)[-1]["to"]) == (8, 12)
-    before = (finished / folder / "history.csv").read_bytes()
-    after = (copy / folder / "history.csv").read_bytes()
-    assert after.startswith(before)
-    assert after.count(b"\n") == 1 + 12
+    *before, last = sessions(copy, name, path)
+    assert before == sessions(finished, name)
+    assert (last["from"], last["to"]) == (8, 12)
+    before, after = histories_in(finished)[name], histories_in(copy)[name]
+    assert after.head(len(before)).equals(before)
+    assert len(after) == 12
     for readout in ("T4", "T8", "T8_ema0.9"):
-        result = folder / f"{readout}.json"
-        assert (copy / result).read_bytes() == (finished / result).read_bytes()
+        cell = f"{name}/{readout}"
+        assert records(copy, path)[0][cell] == records(finished)[0][cell]
 
 
-def test_data_that_are_prepared_again_retrain_no_step(finished, copy, snakemake):
-    name = "resnet18_momentum_lr0.03_norm1_none_seed0"
-    target = RESULTS / "cells" / name / "T8.json"
-    study = ("--configfile", "studies/smoke.yaml", "--forcerun", "prepare_data")
-    run = snakemake(copy, target, "--cores", 1, *study)
+def test_data_that_are_prepared_again_retrain_no_step(finished, copy, snakemake, smoke):
+    pack = next(iter(packs_of(smoke)))
+    target = packs.files(RESULTS, pack)[0]
+    study_file = ("--configfile", "studies/smoke.yaml", "--forcerun", "prepare_data")
+    run = snakemake(copy, target, "--cores", 1, *study_file)
     assert run.returncode == 0, run.stdout
-    assert "train_" in run.stdout
-    assert sessions(copy, name) == sessions(finished, name)
+    assert "rule train:" in run.stdout or "Train " in run.stdout
     assert (copy / target).read_bytes() == (finished / target).read_bytes()
+
+
+def test_code_that_changes_is_never_passed_off_as_old_results(finished, copy, snakemake):
+    """Half a clip factor: what it made is made anew, and other numbers come of it."""
+    file = copy / "src/clipgrid/clipping/shared.py"
+    source = file.read_text()
+    assert source.count("limit / observed") == 1
+    file.write_text(source.replace("limit / observed", "0.5 * limit / observed"))
+    run = snakemake(copy, RESULTS / "cells.csv", "--cores", 2, *STUDY)
+    assert run.returncode == 0, run.stdout
+    old, new = (pd.read_csv(p / RESULTS / "cells.csv").set_index("cell") for p in (finished, copy))
+    assert list(old.index) == list(new.index)
+    changed = old.weights_sha256 != new.weights_sha256
+    by_norm = (old["clip"].isin(["norm", "autoclip"])) & (old.steps_clipped > 0)
+    assert changed[by_norm].all()
+    assert not changed[~by_norm].any()
 
 
 def test_the_plan_of_a_finished_study_sets_beside_its_estimates_what_it_took(finished, clipgrid):

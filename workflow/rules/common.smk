@@ -3,7 +3,6 @@
 import os
 import shlex
 import sys
-from collections import defaultdict
 from math import ceil
 from pathlib import Path
 
@@ -19,8 +18,8 @@ sys.path.insert(0, str(SRC))
 shell.prefix(f"export PYTHONPATH={shlex.quote(str(SRC))}; ".replace("{", "{{").replace("}", "}}"))
 
 from clipgrid.judging import claims
-from clipgrid.reporting import text
-from clipgrid.study import cost, grid, config as study
+from clipgrid.reporting import figures, text
+from clipgrid.study import cells, config as study, cost, grid, packs, parts
 
 # A config file on the command line replaces config.yaml: one file is one study.
 if not workflow.overwrite_configfiles:
@@ -32,7 +31,7 @@ try:
     for file in workflow.configfiles:
         study.read(Path(file))
     STUDY = study.parse(config, ", ".join(map(str, workflow.configfiles)))
-    claims.load(Path(STUDY.claims))
+    CLAIMS = claims.load(Path(STUDY.claims)) if STUDY.claims else None
 except study.StudyError as error:
     raise WorkflowError(str(error))
 
@@ -46,22 +45,17 @@ if files.default_storage_provider or "input-output" not in map(str, files.shared
 
 RESULTS = STUDY.results
 SETTINGS = text.label(study.settings(STUDY))
-CELLS = grid.cells(STUDY)
-RUNS = grid.trajectories(CELLS)
+RUNS = cells.runs_of(grid.cells(STUDY))
+# The experiments with a page of their own.
+PAGES = list(STUDY.pages)
+if taken := {"cells", "settings", "claims", "external", "checklist", "study"} & set(PAGES):
+    raise WorkflowError(
+        f"experiments.{min(taken)}: the report has a page of this name already; choose another"
+    )
 
 
-def run_seconds(trajectory, readouts):
-    return cost.seconds(trajectory, readouts, STUDY.data)
-
-
-# What each job trains, by the name of its first run; and by the endings of the names and the readouts
-# of a pack, which make a rule, what the names of its packs begin with.
-PACKS = {pack[0].name: pack for pack in grid.packs(RUNS, run_seconds, STUDY.training.job_seconds)}
-BY_ENDS = defaultdict(list)
-for pack in PACKS.values():
-    beginning = grid.beginning(pack)
-    ends = [(t.name.removeprefix(beginning), *(readout.name for readout in RUNS[t])) for t in pack]
-    BY_ENDS[tuple(ends)].append(beginning)
+# What each job trains, by name.
+PACKS = {pack.name: pack for pack in packs.of_study(STUDY, RUNS)}
 
 
 # What starts a run's processes: torchrun, where they are several.
@@ -72,26 +66,21 @@ if STUDY.training.gpus_per_run > 1:
 
 def pack_minutes(pack):
     """The time that a job asks for: three times the estimate, as processors differ."""
-    estimate = cost.START_SECONDS + sum(run_seconds(t, RUNS[t]) for t in pack)
-    return 5 + ceil(3 * estimate / 60)
+    return 5 + ceil(3 * packs.seconds(pack, STUDY) / 60)
 
 
 def pack_memory_mb(pack):
-    return max(cost.memory_mb(t, RUNS[t], STUDY.data)[0] for t in pack)
+    return max(cost.memory_mb(t, r, STUDY.data)[0] for t, r in pack.runs.items())
 
 
 def failed():
     """(what, log, its last line) of the data, and of each pack, that were tried and lack results."""
-    log = Path(RESULTS, "logs", "prepare_data.log")
-    if log.exists() and not Path(RESULTS, "data.pt").exists():
-        yield "prepared", log, (log.read_text().splitlines() or [""])[-1]
-    for name, pack in PACKS.items():
-        log = Path(RESULTS, "logs", "train", f"{name}.log")
-        # A run writes this file last.
-        if log.exists() and not all(
-            Path(RESULTS, "cells", t.name, "run.json").exists() for t in pack
-        ):
-            yield "trained", log, (log.read_text().splitlines() or [""])[-1]
+    tried = [("prepared", "prepare_data", Path(RESULTS, "data.pt"))]
+    tried += [("trained", f"train/{name}", packs.files(Path(RESULTS), name)[0]) for name in PACKS]
+    for what, log, result in tried:
+        log = Path(RESULTS, "logs", f"{log}.log")
+        if log.exists() and not result.exists():
+            yield what, log, (log.read_text().splitlines() or [""])[-1]
 
 
 # What the jobs ask for that read the histories of all runs. That they need no GPU must be said where
@@ -109,11 +98,26 @@ resource_scopes:
     gpu="local",
 
 
-# Those of the document have a page each.
-DOCUMENTED = [name for name, experiment in STUDY.experiments.items() if experiment.section]
-
-
 def section(wildcards):
-    """The report's category of an experiment: the document's section and title."""
+    """The report's category of an experiment: the article's section and title."""
     experiment = STUDY.experiments[wildcards.experiment]
-    return text.label(f"2 Section {experiment.section}, {experiment.title}")
+    of_article = f"Section {experiment.section}, " if experiment.section else ""
+    return text.label(f"2 {of_article}{experiment.title}")
+
+
+def table_label(wildcards):
+    of_article = STUDY.experiments[wildcards.experiment].section
+    return {"exhibit": "1 Stated and measured" if of_article else "1 Measured"}
+
+
+def run_notebook(*parameters):
+    """The command that executes a notebook: into the log, so that one that fails leaves its
+    traceback there."""
+    return (
+        "( papermill {input.notebook:q} {log.notebook:q} -k python3 --no-progress-bar"
+        f" -r results {{params.results:q}} {' '.join(parameters)}"
+        " && cp {log.notebook:q} {output.notebook:q}"
+        ' && jupyter nbconvert --to html --output-dir "$(dirname {output.page:q})" {output.notebook:q}'
+        " --HTMLExporter.mathjax_url= --HTMLExporter.require_js_url= --HTMLExporter.jquery_url="
+        " ) 2> {log.text:q}"
+    )

@@ -24,7 +24,7 @@ rule prepare_data:
         f"{RESULTS}/logs/prepare_data.log",
     conda:
         "../../envs/clipgrid.yaml"
-    threads: 8 if STUDY.data.name in grid.IMAGE_FILES else 1
+    threads: 8 if STUDY.data.about["files"] else 1
     resources:
         mem_mb=cost.PREPARATION_MB,
         runtime=lambda wildcards, attempt: attempt * cost.preparation_minutes(STUDY.data),
@@ -34,7 +34,10 @@ rule prepare_data:
         size=STUDY.data.size,
         split_seed=STUDY.data.split_seed,
         folder=lambda wildcards: STUDY.data.folder,
+        code=parts.find("dataset", STUDY.data.name).source,
+        extensions=lambda wildcards, output: STUDY.extensions,
     shell:
         "python -m clipgrid prepare --name {params.name} --size {params.size}"
         " --split-seed {params.split_seed} --folder {params.folder:q}"
-        " --out {output.data:q} --store store --threads {threads} 2> {log:q}"
+        " --out {output.data:q} --store store --threads {threads} --extensions {params.extensions:q}"
+        " 2> {log:q}"

@@ -1,33 +1,9 @@
 # tables → notebooks, executed → exhibits → the report
 
-# Run into the log, so that a notebook that fails leaves its traceback there.
-RUN_NOTEBOOK = (
-    "( papermill {input.notebook:q} {log.notebook:q} -k python3 --no-progress-bar"
-    " -r results {params.results:q} {params.parameters}"
-    " && cp {log.notebook:q} {output.notebook:q}"
-    ' && jupyter nbconvert --to html --output-dir "$(dirname {output.page:q})" {output.notebook:q}'
-    " --HTMLExporter.mathjax_url= --HTMLExporter.require_js_url= --HTMLExporter.jquery_url="
-    " ) 2> {log.text:q}"
-)
 
-# Figures across the study, by their files' names: (category, exhibit).
-AT_WORK = "3 Clipping at work"
-STUDY_FIGURES = {
-    "forest": ("1 Verdicts", "2 Effects of the claims"),
-    "heat-map": (AT_WORK, "01 Accuracy over λ and learning rate"),
-    "time-to-target": (AT_WORK, "02 Steps to a target"),
-    "gradient-norms": (AT_WORK, "03 Gradient norms"),
-    "clip-fraction": (AT_WORK, "04 How often clipping fires"),
-    "accuracy": (AT_WORK, "05 Accuracy over λ and T"),
-    "schedule": (AT_WORK, "06 A schedule that depends on T"),
-    "generalization-gap": (AT_WORK, "07 Generalisation gap"),
-    "matched-gap": (AT_WORK, "08 The gap at matched training loss"),
-    "paired-ema": (AT_WORK, "09 Moving average, paired"),
-    "paired-augmentation": (AT_WORK, "10 Augmentation, paired"),
-    "transformed": (AT_WORK, "11 Transformed test images"),
-    "clip-kinds": (AT_WORK, "12 Kinds of clipping"),
-    "external": ("4 External validation", "2 Published facts, seen here"),
-}
+# Figures across the study: a file each in clipgrid.reporting.figures, or in an extension.
+FIGURES = figures.of(STUDY)
+FIGURE_LABELS = figures.labels(STUDY)
 
 
 rule experiment:
@@ -41,7 +17,7 @@ rule experiment:
             f"{RESULTS}/tables/{{experiment}}.html",
             caption="../../report/table.rst",
             category=section,
-            labels={"exhibit": "1 Stated and measured"},
+            labels=table_label,
         ),
         tables=multiext(f"{RESULTS}/tables/{{experiment}}", ".csv", ".tex"),
         figure=report(
@@ -64,17 +40,16 @@ rule experiment:
     benchmark:
         f"{RESULTS}/benchmarks/notebooks/{{experiment}}.tsv"
     wildcard_constraints:
-        experiment="|".join(DOCUMENTED) or "none",
+        experiment="|".join(PAGES) or "none",
     conda:
         "../../envs/clipgrid.yaml"
     resources:
         **ANALYSIS,
     params:
-        parameters=lambda wildcards: f"-r experiment {wildcards.experiment}",
         results=subpath(input.cells, parent=True),
         settings=SETTINGS,
     shell:
-        RUN_NOTEBOOK
+        run_notebook("-r experiment {wildcards.experiment}")
 
 
 rule across_study:
@@ -82,25 +57,31 @@ rule across_study:
         cells=f"{RESULTS}/cells.csv",
         study=f"{RESULTS}/study.json",
         histories=f"{RESULTS}/histories.parquet",
-        claims=f"{RESULTS}/claims.csv",
+        verdicts=VERDICTS,
+        claims=STUDY.claims or [],
+        extensions=sorted(
+            {os.path.relpath(part.file) for part in FIGURES if not part.file.is_relative_to(SRC)}
+        ),
         notebook=ROOT / "notebooks/study.ipynb",
     output:
         figures=[
             report(
-                f"{RESULTS}/figures/{name}.svg",
-                caption=f"../../report/{name}.rst",
-                category=category,
-                labels={"exhibit": exhibit},
+                f"{RESULTS}/figures/{part.name}.svg",
+                caption=str(Path(RESULTS, "figures", f"{part.name}.rst").resolve()),
+                category=text.label(part.about["category"]),
+                labels={"exhibit": text.label(FIGURE_LABELS[part.name])},
             )
-            for name, (category, exhibit) in STUDY_FIGURES.items()
+            for part in FIGURES
         ],
-        pdfs=[f"{RESULTS}/figures/{name}.pdf" for name in STUDY_FIGURES],
+        others=[
+            f"{RESULTS}/figures/{part.name}{kind}" for part in FIGURES for kind in (".pdf", ".rst")
+        ],
         notebook=f"{RESULTS}/notebooks/study.ipynb",
         page=report(
             f"{RESULTS}/notebooks/study.html",
             caption="../../report/notebook.rst",
-            category=AT_WORK,
-            labels={"exhibit": "13 Executed notebook"},
+            category=figures.AT_WORK,
+            labels={"exhibit": FIGURE_LABELS[figures.NOTEBOOK]},
         ),
     log:
         notebook=f"{RESULTS}/logs/notebooks/study.ipynb",
@@ -112,32 +93,39 @@ rule across_study:
     resources:
         **ANALYSIS,
     params:
-        parameters="",
         results=subpath(input.cells, parent=True),
         settings=SETTINGS,
     shell:
-        RUN_NOTEBOOK
+        run_notebook()
 
 
-rule start_page:
+rule pages:
     input:
         study=f"{RESULTS}/study.json",
         data=f"{RESULTS}/data.json",
         cells=f"{RESULTS}/cells.csv",
         trained=f"{RESULTS}/trained.json",
-        verdicts=f"{RESULTS}/claims.csv",
-        claims=STUDY.claims,
+        verdicts=VERDICTS,
+        claims=STUDY.claims or [],
         template=ROOT / "src/clipgrid/reporting/templates/start-page.html",
     output:
-        f"{RESULTS}/workflow.rst",
+        start=f"{RESULTS}/workflow.rst",
+        checklist=report(
+            f"{RESULTS}/tables/checklist.html",
+            caption="../../report/checklist.rst",
+            category=figures.PROVENANCE,
+            labels={"exhibit": "3 Reproducibility checklist"},
+        ),
+        tex=f"{RESULTS}/tables.tex",
     log:
-        f"{RESULTS}/logs/start_page.log",
+        f"{RESULTS}/logs/pages.log",
     localrule: True
     conda:
         "../../envs/clipgrid.yaml"
+    params:
+        settings=SETTINGS,
     shell:
-        "python -m clipgrid start-page --study {input.study:q}"
-        " --claims {input.claims:q} > {output:q} 2> {log:q}"
+        "python -m clipgrid pages --study {input.study:q} 2> {log:q}"
 
 
 report: str(Path(RESULTS, "workflow.rst").resolve())
@@ -151,9 +139,9 @@ rule html_report:
             f"{RESULTS}/workflow.rst",
             f"{RESULTS}/tables/cells.html",
             f"{RESULTS}/tables/settings.html",
-            f"{RESULTS}/tables/claims.html",
+            *([f"{RESULTS}/tables/claims.html"] if CLAIMS else []),
             f"{RESULTS}/notebooks/study.html",
-            *expand(f"{RESULTS}/notebooks/{{experiment}}.html", experiment=DOCUMENTED),
+            *expand(f"{RESULTS}/notebooks/{{experiment}}.html", experiment=PAGES),
         ],
         study=f"{RESULTS}/study.json",
         style=ROOT / "report/style.css",

@@ -5,6 +5,8 @@ the space before it begins, no memory to speak of, and goes on where it was brok
 maps the file and reads of it what it needs.
 """
 
+from __future__ import annotations
+
 import errno
 import hashlib
 import json
@@ -13,17 +15,23 @@ import os
 import shutil
 import sys
 import tempfile
+import zlib
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from clipgrid import InputError
-from clipgrid.images.sources import CONVERSIONS, SPLITS, UNREADABLE, Source, open_source, sha256
-from clipgrid.study.grid import SMALLEST_IMAGE, digest
+from clipgrid.images.reading import CONVERSIONS, SPLITS, UNREADABLE, Source, sha256
+from clipgrid.lazy import torch
+from clipgrid.study import parts
+from clipgrid.study.cells import digest
+from clipgrid.study.looks import SMALLEST_IMAGE
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 VALIDATION, MOST_VALIDATION = 0.2, 50_000  # of the images that are not test images
 TEST = 0.2  # of all images, where the data set comes without a test set
@@ -48,7 +56,7 @@ class Dataset:
         return self.about["checksum"]
 
     @classmethod
-    def load(cls, path: Path) -> "Dataset":
+    def load(cls, path: Path) -> Dataset:
         """Map a file made by `prepare`. InputError where it is missing or isn't one."""
         try:
             file = torch.load(path, weights_only=True, mmap=True)
@@ -99,7 +107,9 @@ def prepare(
         "licence": source.licence,
         "channels": source.channels,
     }
-    key = digest({"version": VERSION, "fingerprint": source.fingerprint, **about})
+    part = parts.find("dataset", name)
+    code = {} if part.is_ours else {"code": part.source}  # ours have VERSION
+    key = digest({"version": VERSION, "fingerprint": source.fingerprint, **about, **code})
     path = store / "data" / f"{key}.pt"
     if not path.exists():
         unfinished = path.with_suffix(".part")
@@ -119,6 +129,36 @@ def prepare(
     about = Dataset.load(path).about
     for_people = {**about, "unreadable": [source.names[i] for i in about["unreadable"]]}
     out.with_suffix(".json").write_text(json.dumps(for_people, indent=2) + "\n")
+
+
+def open_source(name: str, folder: Path, size: int) -> Source:
+    """InputError where the raw files of `name` can't be had from `folder`, or are others."""
+    about = parts.find("dataset", name).about
+    try:
+        source = parts.choose("dataset", name)(folder, size)
+    except InputError:
+        raise
+    except (OSError, EOFError, zlib.error, RuntimeError, ValueError, AssertionError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        fetched = " (data.folder), nor downloaded" if about["downloads"] else ""
+        raise InputError(f"{name} can't be had from {folder}{fetched}: {reason}") from error
+    if not isinstance(source, Source):
+        raise InputError(f"{name}: its function gives {type(source).__name__}, and not a Source")
+    number = sum(about["images"])
+    if not about["any_number"] and len(source.labels) != number:
+        raise InputError(f"{folder}: {len(source.labels):,} images, where {name} has {number:,}")
+    if source.channels != about["channels"]:
+        raise InputError(
+            f"{folder}: images of {source.channels} channels, where {name} has {about['channels']}"
+        )
+    if len(source.classes) < 2:
+        raise InputError(f"{folder}: one class alone, {source.classes[0]}; nothing to tell apart")
+    if not 0 <= source.labels.min() <= source.labels.max() < len(source.classes):
+        raise InputError(
+            f"{folder}: labels from {source.labels.min()} to {source.labels.max()}, where"
+            f" {len(source.classes)} classes have 0 to {len(source.classes) - 1}"
+        )
+    return source
 
 
 # ---- the file -----------------------------------------------------------------------------------

@@ -1,14 +1,18 @@
 """Images on their way from the prepared file to where the model is."""
 
+from __future__ import annotations
+
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+from clipgrid.images.moving import to_device
+from clipgrid.study.looks import RESIDENT_BYTES
 
-from clipgrid.images.augment import to_device
-from clipgrid.study.grid import RESIDENT_BYTES
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 AHEAD = 2  # batches that are read before they are asked for
 
@@ -44,7 +48,7 @@ class Images:
 
     def read(self, index: Tensor) -> tuple[Tensor, Tensor]:
         images = self.images[index]
-        return index, images.pin_memory() if self.device.type == "cuda" else images
+        return index, images if self.device.type == "cpu" else images.pin_memory()
 
     def arrived(self, index: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
         return to_device(index, self.device), images.to(self.device, non_blocking=True)

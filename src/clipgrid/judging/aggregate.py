@@ -1,4 +1,4 @@
-"""Result files of all cells → the tidy tables that everything else is made from."""
+"""Result files of all packs → the tidy tables that everything else is made from."""
 
 import json
 import shlex
@@ -7,73 +7,51 @@ from pathlib import Path
 
 import pandas as pd
 
-from clipgrid.study import config as study
-from clipgrid.study import grid
+from clipgrid.study import axes, cells, config, grid, packs
+from clipgrid.study.cells import Cell
 from clipgrid.study.config import Study
+from clipgrid.study.looks import TRANSFORMATIONS
 
-OTHERS = ("augmentation", "schedule", "train_images", "label_noise")
-"""What runs have beside model, optimizer, learning rate, clip and seed."""
-
+LOSSES = ("train_loss", "validation_loss", "test_loss")
+ACCURACIES = (
+    *("train_accuracy", "validation_accuracy", "test_accuracy"),
+    *(f"{name}_accuracy" for name in TRANSFORMATIONS),
+)
 MEASURES = (
-    "status",
-    "diverged_at",
-    "steps",
-    "steps_clipped",
-    "clip_fraction",
-    "norm_median",
-    "norm_max",
-    "train_loss",
-    "train_accuracy",
-    "validation_loss",
-    "validation_accuracy",
-    "test_loss",
-    "test_accuracy",
-    *(f"{name}_accuracy" for name in grid.TRANSFORMATIONS),
-    "weights_sha256",
+    *("status", "diverged_at", "steps", "steps_clipped", "clip_fraction"),
+    *("norm_median", "norm_max", *LOSSES, *ACCURACIES, "weights_sha256"),
 )
 
 
 def aggregate(path: Path) -> None:
     """Write `cells.csv`, `histories.parquet` and `trained.json` beside the study at `path`."""
-    s = study.load(path)
-    results = path.parent
-    cells_table(s, results).to_csv(results / "cells.csv", index=False)
-    histories_table(s, results).to_parquet(results / "histories.parquet", index=False)
-    summary = json.dumps(trained(s, results), indent=1)
+    study, results = config.load(path), path.parent
+    runs = cells.runs_of(grid.cells(study))
+    of_study = packs.of_study(study, runs)
+    records = packs.read_all(results, of_study)
+    cells_table(study, records).to_csv(results / "cells.csv", index=False)
+    histories_table(runs, results, of_study).to_parquet(results / "histories.parquet", index=False)
+    summary = json.dumps(trained(runs, records), indent=1)
     (results / "trained.json").write_text(summary + "\n")
 
 
-def cells_table(s: Study, results: Path) -> pd.DataFrame:
+def cells_table(study: Study, records: list[dict]) -> pd.DataFrame:
     """A row a cell: where it lies in the grid, what was measured, the command that redoes it."""
-    members = experiment_members(s)
-    rows = []
-    for cell in grid.cells(s):
-        result = json.loads((results / "cells" / f"{cell.name}.json").read_text())
-        rows.append(
-            {
-                "cell": cell.name,
-                "trajectory": cell.trajectory.name,
-                "experiments": " ".join(members.get(cell, [])),
-                "model": cell.trajectory.model,
-                "optimizer": cell.trajectory.optimizer,
-                "learning_rate": cell.trajectory.learning_rate,
-                "clip": cell.trajectory.clip,
-                "threshold": cell.trajectory.threshold,
-                "augmentation": cell.trajectory.augmentation,
-                "schedule": cell.trajectory.schedule,
-                "train_images": cell.trajectory.train_images or "all",
-                "label_noise": cell.trajectory.label_noise,
-                "seed": cell.trajectory.seed,
-                "iterations": cell.readout.iterations,
-                "ema": cell.readout.ema,
-                **{measure: result.get(measure) for measure in MEASURES},
-                "command": command(cell, s.results),
-            }
-        )
-    table = pd.DataFrame(rows)
+    measured = {record["cell"]: record for record in records if "cell" in record}
+    table = pd.DataFrame(
+        {
+            "cell": cell.name,
+            "trajectory": cell.trajectory.name,
+            "experiments": " ".join(experiments),
+            **axes.row(cell),
+            **{measure: measured[cell.name].get(measure) for measure in MEASURES},
+            "command": command(cell, study),
+        }
+        for cell, experiments in grid.members(study).items()
+    )
     # Columns of nothing but None, where every run diverged, are numbers all the same.
-    numbers = [measure for measure in MEASURES if measure.endswith(("_loss", "_accuracy", "_max"))]
-    table = table.astype({"diverged_at": "Int64"} | dict.fromkeys(numbers, "float64"))
+    numbers = dict.fromkeys([*LOSSES, *ACCURACIES, "norm_max"], "float64")
+    table = table.astype({"diverged_at": "Int64", **numbers})
     table["accuracy_gap"] = table.train_accuracy - table.test_accuracy
     table["loss_gap"] = table.test_loss - table.train_loss
     return table
@@ -84,79 +62,66 @@ def read_cells(results: Path) -> pd.DataFrame:
     return pd.read_csv(results / "cells.csv", dtype={"train_images": str})
 
 
-def of_article(cells: pd.DataFrame, s: Study) -> pd.DataFrame:
-    """The rows of the cells' table that belong to an experiment of the article."""
-    sections = {name for name, experiment in s.experiments.items() if experiment.section}
-    members = cells.experiments.fillna("").str.split()
-    return cells[members.map(lambda names: not sections.isdisjoint(names))]
+def on_pages(table: pd.DataFrame, study: Study) -> pd.DataFrame:
+    """The rows of the cells' table that belong to an experiment with a page of the report."""
+    members = table.experiments.fillna("").str.split()
+    return table[members.map(lambda names: not set(study.pages).isdisjoint(names))]
 
 
-def of_experiment(cells: pd.DataFrame, name: str) -> pd.DataFrame:
+def of_experiment(table: pd.DataFrame, name: str) -> pd.DataFrame:
     """The rows of the cells' table that belong to the experiment `name`."""
-    return cells[cells.experiments.fillna("").str.split().map(lambda names: name in names)]
+    return table[table.experiments.fillna("").str.split().map(lambda names: name in names)]
 
 
-def histories_of(cells: pd.DataFrame, histories: pd.DataFrame) -> pd.DataFrame:
-    """The histories of the cells' trajectories, up to the last T among the cells of each."""
-    last = cells.groupby("trajectory").iterations.max()
-    ends = histories.trajectory.astype(str).map(last)
-    return histories[histories.step <= ends]
-
-
-def experiment_members(s: Study) -> dict[grid.Cell, list[str]]:
-    """The experiments that each cell belongs to."""
-    members: dict[grid.Cell, list[str]] = {}
-    for name in s.experiments:
-        selected = (grid.select(s, selection) for selection in s.selections(name))
-        for cell in dict.fromkeys(cell for cells in selected for cell in cells):
-            members.setdefault(cell, []).append(name)
-    return members
-
-
-def command(cell: grid.Cell, results: str) -> str:
+def command(cell: Cell, study: Study) -> str:
     """What a person types to redo one cell from scratch, with no state of an earlier run."""
-    return (
-        f"python -m clipgrid train {cell.trajectory.flags} --readouts {cell.readout.name}"
-        f" --data {shlex.quote(results + '/data.pt')} --out redo --store redo/store"
+    flags = {f"--{k.replace('_', '-')}": v for k, v in cell.trajectory.changed.items()}
+    words = [str(word) for flag in flags.items() for word in flag]
+    if study.extensions:
+        words += ["--extensions", *study.extensions]
+    words += ["--readouts", cell.readout.name, "--data", f"{study.results}/data.pt"]
+    return shlex.join(
+        ["python", "-m", "clipgrid", "train", *words, "--out", "redo", "--store", "redo/store"]
     )
 
 
-def histories_table(s: Study, results: Path) -> pd.DataFrame:
-    """A row a step of each trajectory: its place in the grid and its telemetry."""
-    tables = []
-    for trajectory in grid.trajectories(grid.cells(s)):
-        table = pd.read_csv(results / "cells" / trajectory.name / "history.csv")
-        for axis in reversed(("model", "optimizer", "clip", "threshold", *OTHERS, "seed")):
-            table.insert(0, axis, getattr(trajectory, axis))
-        table.insert(0, "trajectory", trajectory.name)
-        tables.append(table)
-    names = ["trajectory", "model", "optimizer", "clip", "augmentation", "schedule"]
-    return pd.concat(tables, ignore_index=True).astype(dict.fromkeys(names, "category"))
-
-
-def trained(s: Study, results: Path) -> dict:
-    """Steps asked for against steps trained; by whom, on what, how long."""
-    cells = grid.cells(s)
-    trajectories = grid.trajectories(cells)
-    asked, needed = grid.steps(cells)
-    runs = [
-        json.loads((results / "cells" / trajectory.name / "run.json").read_text())
-        for trajectory in trajectories
+def histories_table(runs: cells.Runs, results: Path, of: list[packs.Pack]) -> pd.DataFrame:
+    """A row a step of each run: its place in the grid and its telemetry."""
+    files = [packs.files(results, pack.name)[1] for pack in of]
+    steps = pd.concat(map(pd.read_csv, files), ignore_index=True)
+    places = [
+        {"trajectory": trajectory.name}
+        | {
+            column: value
+            for column, value in axes.row(Cell(trajectory, readouts[-1])).items()
+            if column not in ("iterations", "ema", "learning_rate")  # each step has its own
+        }
+        for trajectory, readouts in runs.items()
     ]
-    sessions = [session for run in runs for session in run["sessions"]]
+    texts = [column for column, value in places[0].items() if isinstance(value, str)]
+    table = pd.DataFrame(places).merge(steps, on="trajectory")
+    return table.astype(dict.fromkeys(texts, "category"))
+
+
+def trained(runs: cells.Runs, records: list[dict]) -> dict:
+    """Steps asked for against steps trained; by whom, on what, how long."""
+    asked, needed = cells.steps(runs)
+    by_name = {record["run"]: record for record in records if "run" in record}
+    found = [by_name[trajectory.name] for trajectory in runs]
+    sessions = [session for run in found for session in run["sessions"]]
 
     def distinct(key: str) -> list[str]:
         return sorted({session[key] for session in sessions})
 
     return {
-        "cells": len(cells),
-        "trajectories": len(trajectories),
+        "cells": sum(map(len, runs.values())),
+        "trajectories": len(runs),
         "steps_asked": asked,
         "steps_needed": needed,
         "steps_trained": sum(session["to"] - session["from"] for session in sessions),
         "training_seconds": total(sessions, "training_seconds"),
         "evaluation_seconds": total(sessions, "evaluation_seconds"),
-        "readout_seconds": total(runs, "readout_seconds"),
+        "readout_seconds": total(found, "readout_seconds"),
         **{key: distinct(key) for key in ("device", "processor", "python", "torch", "commit")},
     }
 

@@ -1,8 +1,10 @@
 """Two tables: what the article states of its runs, and what others have published of its nets."""
 
+from __future__ import annotations
+
 from importlib import resources
 
-import pandas as pd
+from clipgrid.lazy import pd
 
 
 def stated() -> pd.DataFrame:

@@ -10,9 +10,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError
 
-from clipgrid.judging.rules import Cells, Computation, Rule, Sooner
+from clipgrid.judging.rules import AnyCells, Computation, Rule, Sooner
 from clipgrid.study import code, parts
-from clipgrid.study.config import Settings, StudyError, explain, key_path, listed, read, some
+from clipgrid.study.config import read
+from clipgrid.study.faults import StudyError, explain, key_path, listed
+from clipgrid.study.fields import Settings, some
 
 KINDS = ("quantitative", "comparative", "inference", "definition", "protocol", "published")
 """What a claim is; `published` ones are not the article's, but facts that others have found."""
@@ -55,7 +57,7 @@ class Claims(Settings):
 
     article: Article | None = None
     """The article that states them."""
-    usual: Cells = Cells()
+    usual: AnyCells = AnyCells()
     """What the cells of a rule have on an axis that the rule doesn't name."""
     claims: Annotated[
         dict[Annotated[str, Field(pattern=r"^[A-Z]\d+$")], Claim], BeforeValidator(some)

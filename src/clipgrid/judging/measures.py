@@ -1,7 +1,7 @@
 """What can be measured of a cell, and what may happen to a run: names and units alone. `evidence`
 says how each is measured."""
 
-from clipgrid.study.grid import TRANSFORMATIONS
+from clipgrid.study.looks import TRANSFORMATIONS
 
 UNITS = {
     **{f"{of}_accuracy": "points" for of in ("train", "validation", "test", *TRANSFORMATIONS)},

@@ -1,16 +1,17 @@
 """The rules by which claims are decided, as a file of claims states them: one model a statistic."""
 
 import re
-from collections.abc import Iterator
-from typing import Annotated, Any, ClassVar, Literal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
-import clipgrid.judging.computations  # noqa: F401  declares them
 from clipgrid.judging.measures import EVENTS, UNITS
-from clipgrid.study import parts
-from clipgrid.study.config import Axis, Selection, Settings, clip, some, spelled, suggest
-from clipgrid.study.grid import CLIPS, FAMILIES, MODELS
+from clipgrid.study import axes, parts
+from clipgrid.study.cells import Clip
+from clipgrid.study.config import Selection, with_axes
+from clipgrid.study.fields import Settings, some
 
 Fault = tuple[str, str]
 """Where in a rule, as in `.margin`, and what would be right."""
@@ -18,7 +19,23 @@ Fault = tuple[str, str]
 
 def word_or_clip(value: Any) -> str:
     """A kind of clipping, with whatever threshold the study has; or one clip, canonically."""
-    return value if isinstance(value, str) and value in CLIPS else spelled(clip(value))
+    return value if value in parts.names("clip_kind") else Clip.read(value).word
+
+
+def model_or_family(value: Any) -> str:
+    """A model, or a family with whatever models of it the study has."""
+    if value not in families():
+        parts.find("model", str(value))
+    return str(value)
+
+
+def families() -> list[str]:
+    return list(dict.fromkeys(map(axes.family, parts.names("model"))))
+
+
+def models_and_families() -> list[str]:
+    known = [*families(), *parts.names("model"), *parts.names_in_libraries("model")]
+    return list(dict.fromkeys(known))
 
 
 def quantity(value: Any) -> Any:
@@ -28,6 +45,26 @@ def quantity(value: Any) -> Any:
         units = ", ".join(dict.fromkeys(UNITS.values()))
         raise ValueError(f"{value!r} must be a number with its unit ({units}), as in 0.5 points")
     return float(match[1]), match[2]
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """Tells editors the words that are known, listed when they ask, as parts may be added."""
+
+    words: Callable[[], list[str]]
+
+    def __get_pydantic_json_schema__(self, core: Any, handler: Any) -> dict[str, Any]:
+        return {"type": "string", "enum": self.words()}
+
+
+def name_of(kind: str) -> Any:
+    """The name of a part, ours or of an extension that is loaded."""
+
+    def known(name: str) -> str:
+        parts.find(kind, name)
+        return name
+
+    return Annotated[str, AfterValidator(known), OneOf(lambda: parts.names(kind))]
 
 
 Quantity = Annotated[
@@ -41,40 +78,25 @@ ClipWord = Annotated[
     WithJsonSchema({"anyOf": [{"type": "number", "exclusiveMinimum": 0}, {"type": "string"}]}),
 ]
 
-
-def known(name: str) -> str:
-    """The name of a computation: one of ours, or of an extension that is loaded."""
-    names = list(parts.KINDS["computation"])
-    if name not in names:
-        raise ValueError(f"unknown: {name!r}; {suggest(name, names)}")
-    return name
-
-
-def name_them(schema: dict[str, Any]) -> None:
-    schema["enum"] = list(parts.KINDS["computation"])
-
-
-ComputationName = Annotated[str, AfterValidator(known), Field(json_schema_extra=name_them)]
-ModelWord = Literal[*FAMILIES, *MODELS]  # type: ignore[valid-type]
+ModelWord = Annotated[str, BeforeValidator(model_or_family), OneOf(models_and_families)]
 
 
 class Cells(Selection):
-    """Cells, by their values on the axes."""
-
-    models: Axis[ModelWord] | None = None
-    """Families, with whatever models of theirs the study has there, or models."""
-    clips: Axis[ClipWord] | None = None  # type: ignore[assignment]
-    """Clips, or kinds of clipping with whatever threshold the study has."""
+    """Cells, by their values on the axes; also by families of models, and by kinds of clipping."""
 
     @property
     def words(self) -> dict[str, list[str]]:
         """The values on each axis that is named, as one writes them."""
-        return {axis: [word(axis, v) for v in values] for axis, values in self.axes.items()}
+        return {
+            axis: [axes.BY_NAME[axis].word(value) for value in values]
+            for axis, values in self.axes.items()
+        }
 
 
-def word(axis: str, value: Any) -> str:
-    """A value on an axis, as one writes it."""
-    return spelled(value, axis)
+if TYPE_CHECKING:
+    AnyCells = Cells
+else:
+    AnyCells = with_axes(Cells, models=ModelWord, optimizers=name_of("optimizer"), clips=ClipWord)
 
 
 def named(cells: Cells) -> Cells:
@@ -85,9 +107,9 @@ def named(cells: Cells) -> Cells:
 class Gain(Settings):
     """What is compared is how much the measure gains from one of these to the other."""
 
-    start: Annotated[Cells, AfterValidator(named)]
+    start: Annotated[AnyCells, AfterValidator(named)]
     """Cells that the gain is measured from."""
-    end: Annotated[Cells, AfterValidator(named)]
+    end: Annotated[AnyCells, AfterValidator(named)]
     """Cells that it is measured to."""
 
 
@@ -105,11 +127,11 @@ class Decides(Settings):
 class Contrast(Decides):
     """Cells against cells, everything else equal."""
 
-    cells: Cells = Cells()
+    cells: AnyCells = AnyCells()
     """Where to look: every combination of the values named. On other axes it is what is usual."""
-    arm: Annotated[Cells, AfterValidator(named)]
+    arm: Annotated[AnyCells, AfterValidator(named)]
     """What is compared ..."""
-    baseline: Annotated[Cells, AfterValidator(named)]
+    baseline: Annotated[AnyCells, AfterValidator(named)]
     """... with what."""
 
     def faults(self) -> Iterator[Fault]:
@@ -148,7 +170,7 @@ class Paired(Contrast):
     def faults(self) -> Iterator[Fault]:
         if not self.margin[0] > 0:
             yield ".margin", "must be above 0"
-        if self.learning_rate == "tuned" and not self.cells.learning_rates:
+        if self.learning_rate == "tuned" and "learning_rates" not in self.cells.axes:
             yield ".cells", "must name the learning_rates to choose from"
         if self.measure == "steps_to_target":
             yield ".measure", "may be infinite: use statistic: sign test"
@@ -206,7 +228,7 @@ class Never(Decides):
     statistic: Literal["Clopper-Pearson"]
     event: Literal[*EVENTS]  # type: ignore[valid-type]
     """What is said never to happen."""
-    cells: Annotated[Cells, AfterValidator(named)]
+    cells: Annotated[AnyCells, AfterValidator(named)]
     """To which runs."""
 
 
@@ -217,7 +239,7 @@ class Stated(Decides):
     statistic: Literal["figure of other data"]
     measure: Literal[*UNITS]  # type: ignore[valid-type]
     """What was measured."""
-    cells: Annotated[Cells, AfterValidator(named)]
+    cells: Annotated[AnyCells, AfterValidator(named)]
     """Cells that are the article's, but for the images."""
     figure: str
     """What the article states."""
@@ -232,7 +254,7 @@ class Computation(Decides):
 
     decided_by: ClassVar[str] = "computation"
     statistic: Literal["computation"]
-    name: ComputationName
+    name: name_of("computation")  # type: ignore[valid-type]
     """Which."""
 
 

@@ -1,7 +1,6 @@
 """From a rule to the cells that it compares: strata, each with the two arms, paired by seed."""
 
 import itertools
-import math
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -9,15 +8,10 @@ import numpy as np
 import pandas as pd
 
 from clipgrid.judging.evidence import Evidence
-from clipgrid.judging.rules import Contrast, Paired, word
+from clipgrid.judging.rules import Contrast, Paired
 from clipgrid.judging.wording import lacking
-from clipgrid.study.grid import AXES, Clip, family
-from clipgrid.study.names import value_name
-
-COLUMNS = dict(zip(AXES, ("model", "optimizer", "learning_rate", "clip", "iterations", "ema",
-                          "augmentation", "schedule", "train_images", "label_noise", "seed"),
-                   strict=True))  # fmt: skip
-"""The column of cells.csv that holds an axis."""
+from clipgrid.study import axes
+from clipgrid.study.axes import AXES, family
 
 Words = dict[str, list[str]]
 """Values on axes, as one writes them in a config."""
@@ -42,16 +36,11 @@ class Lookup:
     def __init__(self, evidence: Evidence, usual: Words) -> None:
         self.evidence, self.usual = evidence, usual
         cells = evidence.cells
-        clips = [Clip(*pair) for pair in zip(cells["clip"], cells.threshold, strict=True)]
-        values = {axis: cells[column] for axis, column in COLUMNS.items()} | {"clips": clips}
-        self.words = pd.DataFrame(
-            {axis: [word(axis, none(v)) for v in column] for axis, column in values.items()}
-        )
-        self.kinds = {  # a value on these axes is also found by its kind
-            "models": cells.model.map(family),
-            "clips": pd.Series([clip.kind for clip in clips]),
-        }
         self.rows = list(cells.itertuples())
+        self.words = pd.DataFrame({a.name: [a.word_in(row) for row in self.rows] for a in AXES})
+        # A value on these axes is also found by its kind, whatever the kind's settings.
+        bare = cells["clip"].str.partition(":")[0]
+        self.kinds = {"models": cells.model.map(family), "clips": bare}
 
     def find(self, selection: Words) -> "pd.Series[bool]":
         """Which cells have, on each axis named, one of the values given."""
@@ -108,7 +97,7 @@ class Lookup:
         fixed = self.resolved({a: v for a, v in named.items() if a not in {*arms, *free}})
         resolved = self.resolved({**fixed, **arms})
         arms = {axis: resolved[axis] for axis in arms}
-        open_axes = sorted(set(AXES) - {*fixed, *arms, *free, "seeds"})
+        open_axes = sorted(set(axes.NAMES) - {*fixed, *arms, *free, "seeds"})
         found = self.words[self.find(fixed)]
         # As tuples: a table of no columns has a row for each cell all the same.
         there = dict.fromkeys(found[open_axes].itertuples(index=False, name=None))
@@ -136,7 +125,7 @@ class Lookup:
         rates = rule.cells.words.get("learning_rates", [])
         found = []
         for stratum, arm, baseline in every:
-            name = ", ".join(value_name(axis, {**stratum, **arm}[axis]) for axis in varying)
+            name = ", ".join(axes.label(axis, {**stratum, **arm}[axis]) for axis in varying)
             sides = []
             for side in (arm, baseline):
                 cells = {**stratum, **side, **ends}
@@ -154,11 +143,6 @@ class Lookup:
             return float(np.mean([self.evidence.accuracy(row, "validation") for row in rows]))
 
         return max(rates, key=score)
-
-
-def none(value: Any) -> Any:
-    """A value of the table: what it lacks is None."""
-    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def shared_seeds(found: list[Stratum]) -> list[str]:

@@ -9,8 +9,7 @@ from clipgrid.judging.evidence import failed
 from clipgrid.judging.measures import DIGITS
 from clipgrid.judging.rules import Contrast, Paired
 from clipgrid.judging.statistics import Effect
-from clipgrid.study.grid import AXES
-from clipgrid.study.names import value_name
+from clipgrid.study.axes import AXES
 
 if TYPE_CHECKING:
     from clipgrid.judging.strata import Stratum
@@ -18,24 +17,15 @@ if TYPE_CHECKING:
 HAPPENED = {"failed": "failed", "exploded": "exploded", "clipped": "were clipped"}
 """What a run did that met an event."""
 
-WITHOUT_SAYING = {
-    "optimizers": "momentum",
-    "ema": "none",
-    "augmentations": "none",
-    "schedules": "constant",
-    "train_images": "all",
-    "label_noise": "0",
-}
-
 
 def names(selection: dict[str, list[str]], unsaid: bool = True) -> str:
     """Values on axes, for a sentence; with `unsaid`, what goes without saying is left out."""
-    said = {
-        axis: " or ".join(value_name(axis, v) for v in selection[axis])
+    said = [
+        " or ".join(map(axis.label, selection[axis.name]))
         for axis in AXES
-        if axis in selection and not (unsaid and selection[axis] == [WITHOUT_SAYING.get(axis)])
-    }
-    return ", ".join(said.values())
+        if axis.name in selection and not (unsaid and selection[axis.name] == [axis.unsaid])
+    ]
+    return ", ".join(said)
 
 
 def lacking(selection: dict[str, list[str]]) -> str:

@@ -1,35 +1,41 @@
 """Cells by arm and clip: which are shown, in which order, and what rows of tables and panels of
 figures are called."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
+from clipgrid.lazy import pd
+from clipgrid.study import parts
+from clipgrid.study.axes import AXES
+from clipgrid.study.cells import Clip
 
-from clipgrid.judging.aggregate import of_article
-from clipgrid.study.config import Study
-from clipgrid.study.grid import CLIPS, Clip, canonical
-from clipgrid.study.names import AUGMENTATIONS, OPTIMIZERS, clip_name, model_name
+if TYPE_CHECKING:
+    from clipgrid.judging.evidence import Evidence
 
-RUN = (
-    *("model", "optimizer", "augmentation", "schedule", "train_images", "label_noise"),
-    "learning_rate",
+RUN = tuple(
+    axis.column for axis in AXES if axis.name not in ("clips", "iterations", "ema", "seeds")
 )
 """What tells runs apart, beside clip and seed."""
-ARM = (
-    *("model", "optimizer", "learning_rate", "augmentation", "schedule", "train_images"),
-    *("label_noise", "ema", "iterations", "clip", "threshold"),
-)
+ARM = (*RUN, "ema", "iterations", "clip", "threshold")
 """What tells cells apart, beside the seed: the order of a table's rows."""
-USUAL = ("none", "constant", "all", "0", "0.0")
-"""What goes without saying in a title."""
+BY_COLUMN = {axis.column: axis for axis in AXES}
 
 
-def reported(cells: pd.DataFrame, s: Study) -> pd.DataFrame:
-    """The cells that the start page and the figures across the study show: those of the article's
-    experiments; all, in a study that has none of them."""
-    has_any = any(experiment.section for experiment in s.experiments.values())
-    return of_article(cells, s) if has_any else cells
+def reported(evidence: Evidence) -> pd.DataFrame:
+    """The cells that the start page and the figures across the study show: those of experiments
+    that have a page."""
+    from clipgrid.judging.aggregate import on_pages
+
+    return on_pages(evidence.cells, evidence.study)
+
+
+def labels(table: pd.DataFrame, column: str) -> pd.Series:
+    """How sentences call the values in a column of an axis (of clips: see `clip_names`)."""
+    axis = BY_COLUMN[column]
+    called = {value: axis.label(axis.word(value)) for value in table[column].unique()}
+    return table[column].map(called).astype(str)
 
 
 def in_order(cells: pd.DataFrame) -> pd.DataFrame:
@@ -45,10 +51,10 @@ def in_order(cells: pd.DataFrame) -> pd.DataFrame:
 def clips_in(table: pd.DataFrame) -> list[Clip]:
     """The clips among the rows of a table, by kind and threshold; those that only observe last."""
     pairs = table[["clip", "threshold"]].drop_duplicates().itertuples(index=False)
-    kinds = list(CLIPS)
+    kinds = parts.names("clip_kind")
     return sorted(
-        (Clip(*pair) for pair in pairs),
-        key=lambda c: (c.observes, kinds.index(c.kind), c.threshold),
+        (Clip.of(*pair) for pair in pairs),
+        key=lambda c: (c.observes, kinds.index(c.choice.name), c.kind, c.threshold),
     )
 
 
@@ -56,10 +62,10 @@ def clip_names(table: pd.DataFrame) -> pd.Series:
     """The name of each row's clip, as a category: ordered as `clips_in` has them."""
     clips = clips_in(table)
     names = pd.MultiIndex.from_frame(table[["clip", "threshold"]]).map(
-        {(c.kind, c.threshold): clip_name(c) for c in clips}
+        {(c.kind, c.threshold): c.label for c in clips}
     )
     return pd.Series(
-        pd.Categorical(names, [clip_name(c) for c in clips], ordered=True), index=table.index
+        pd.Categorical(names, [c.label for c in clips], ordered=True), index=table.index
     )
 
 
@@ -69,27 +75,68 @@ def by_clip(table: pd.DataFrame, names: Iterable[str] = ()) -> Any:
     return [(name, table[clip == name]) for name in names or clip.cat.categories]
 
 
-def arm_names(table: pd.DataFrame, axes: Sequence[str]) -> pd.Series:
-    """A title for each row from those of `axes` that vary within the table (or all, if none)."""
-    if "step" in table:  # of a history: a cosine schedule starts from the rate that names it
-        first = table.groupby("trajectory", observed=True).learning_rate.transform("max")
-        table = table.assign(learning_rate=first)
-    names = {
-        "model": table.model.map(model_name),
-        "optimizer": table.optimizer.map(OPTIMIZERS),
-        "augmentation": table.augmentation.map(AUGMENTATIONS),
-        "schedule": table.schedule,
-        "train_images": table.train_images.astype(str) + " images",
-        "label_noise": "label noise " + table.label_noise.astype(str),
-        "learning_rate": table.learning_rate.map(lambda x: f"η = {canonical(x)}"),
-        "iterations": table.get("iterations", pd.Series(0, table.index)).map("T = {}".format),
-    }
-    varying = [axis for axis in axes if table[axis].nunique() > 1] or [axes[0]]
+def arm_names(table: pd.DataFrame, columns: Sequence[str] = RUN) -> pd.Series:
+    """A title for each row from those of `columns` that vary within the table (or the first)."""
+    varying = [column for column in columns if table[column].nunique() > 1] or [columns[0]]
     # The learning rate belongs to the optimizer: it needs naming only where it varies within one.
-    if table.groupby("optimizer", observed=True).learning_rate.nunique().max() < 2:
-        varying = [axis for axis in varying if axis != "learning_rate"] or [axes[0]]
-    joined = names[varying[0]].astype(str)
-    for axis in varying[1:]:
-        named = ", " + names[axis].astype(str)
-        joined = joined + named.where(~table[axis].astype(str).isin(USUAL), "")
+    if table.groupby("optimizer").learning_rate.nunique().max() < 2:
+        varying = [column for column in varying if column != "learning_rate"] or [columns[0]]
+    joined = labels(table, varying[0])
+    for column in varying[1:]:
+        axis = BY_COLUMN[column]
+        said = table[column].map(lambda value, axis=axis: axis.word(value) != axis.unsaid)
+        joined = joined + (", " + labels(table, column)).where(said.astype(bool), "")
     return joined
+
+
+# ---- which cells a figure compares -------------------------------------------------------------
+
+
+def longest(cells: pd.DataFrame) -> pd.DataFrame:
+    """A row a run, in the order of the table: that of its largest T."""
+    last = cells.groupby("trajectory", sort=False).iterations.idxmax()
+    return cells.loc[last]
+
+
+def originals(cells: pd.DataFrame) -> pd.DataFrame:
+    """The raw weights of runs on the original images."""
+    return cells[cells.ema.isna() & (cells.augmentation == "none")]
+
+
+def usual(cells: pd.DataFrame, augmentation: bool = True, label_noise: bool = True) -> pd.DataFrame:
+    """The raw weights of runs on all the original images, at a constant learning rate."""
+    return cells[
+        cells.ema.isna()
+        & (cells.schedule == "constant")
+        & (cells.train_images == "all")
+        & ((cells.augmentation == "none") | (not augmentation))
+        & ((cells.label_noise == 0) | (not label_noise))
+    ]
+
+
+def sweep(cells: pd.DataFrame) -> pd.DataFrame:
+    """The cells of the models that have several learning rates and λ's, with the optimizer and at
+    the T at which they have most of them."""
+    cells = usual(cells)
+    cells = cells[cells["clip"] == "norm"]
+    by_model = cells.groupby(["optimizer", "iterations", "model"])
+    counts = by_model[["learning_rate", "threshold"]].nunique()
+    counts = counts[(counts.learning_rate > 1) & (counts.threshold > 1)].prod(axis=1)
+    if counts.empty:
+        return cells.iloc[:0]
+    optimizer, iterations = counts.groupby(["optimizer", "iterations"]).sum().idxmax()
+    here = counts[optimizer, iterations]
+    models = here[here >= here.max() / 2].index
+    cells = cells[(cells.optimizer == optimizer) & (cells.iterations == iterations)]
+    return cells[cells.model.isin(models)]
+
+
+def pairs(cells: pd.DataFrame, axis: str) -> pd.DataFrame:
+    """Rows with a value on `axis`, each with the `difference` of its test accuracy to that of the
+    cell which has none there and is else the same."""
+    same = [a for a in (*ARM, "seed") if a != axis]
+    none = cells[axis].isna() if axis == "ema" else cells[axis] == "none"
+    baseline = cells.loc[none, [*same, "test_accuracy"]]
+    merged = cells[~none].merge(baseline, on=same, suffixes=("", "_baseline"))
+    merged["difference"] = merged.test_accuracy - merged.test_accuracy_baseline
+    return merged

@@ -1,40 +1,33 @@
 """What a reviewer asks about a study, answered from what was run."""
 
-import json
-from pathlib import Path
+from typing import Any
 
-import pandas as pd
-
-from clipgrid.judging.aggregate import read_cells
+from clipgrid.judging.evidence import Evidence
 from clipgrid.reporting import text
 from clipgrid.reporting.arms import ARM
 from clipgrid.reporting.start_page import computing
-from clipgrid.study import config
-from clipgrid.study.config import Study
-from clipgrid.study.grid import canonical
-from clipgrid.study.names import OPTIMIZERS
+from clipgrid.study import axes, config
+from clipgrid.study.fields import canonical
 
 
-def checklist(study: Study, results: Path, claims: pd.DataFrame, sha256: str) -> str:
-    """The checklist as an HTML page."""
-    cells = read_cells(results)
-    trained = json.loads((results / "trained.json").read_text())
+def checklist(evidence: Evidence, judged: dict[str, Any], trained: dict) -> str:
+    """The checklist as an HTML page. `judged` is what `report.judged` gives."""
+    cells, table = evidence.cells, judged["claims"]
     raw = cells[cells.ema.isna()]
     seeds = cells.groupby(list(ARM), dropna=False).seed.nunique()
     rates = cells.groupby("optimizer").learning_rate.unique()
     return text.page(
         "checklist.html",
+        **judged,
         title="Reproducibility checklist",
-        study=study,
-        settings=config.settings(study),
-        claims=claims,
-        sha256=sha256,
-        lacking=int(claims.reason.str.startswith("This study has no cell").sum()),
-        data=json.loads((results / "data.json").read_text()),
+        study=evidence.study,
+        settings=config.settings(evidence.study),
+        lacking=int(table.reason.str.startswith("This study has no cell").sum()),
+        data=evidence.about,
         trained=trained,
         computing=computing(trained),
         rates="; ".join(
-            f"{OPTIMIZERS[name]} {', '.join(map(canonical, sorted(tried)))}"
+            f"{axes.label('optimizers', name)} {', '.join(map(canonical, sorted(tried)))}"
             for name, tried in rates.items()
         ),
         seeds=" to ".join(map(str, sorted({seeds.min(), seeds.max()}))),

@@ -1,14 +1,21 @@
-"""The pages of the report that the rules write: cells and settings, verdicts and checklist."""
+"""The pages of the report that the rules write: cells and settings; verdicts; the start page, the
+checklist and the LaTeX document of all tables."""
 
+import json
 from pathlib import Path
+from typing import Any
+
+import pandas as pd
 
 from clipgrid.judging import claims
 from clipgrid.judging.aggregate import read_cells
 from clipgrid.judging.evidence import Evidence
-from clipgrid.judging.verdicts import judge as judged
+from clipgrid.judging.verdicts import judge as judge_claims
 from clipgrid.reporting import tables, text, verdicts
 from clipgrid.reporting.checklist import checklist
+from clipgrid.reporting.start_page import start_page
 from clipgrid.study import config
+from clipgrid.study.config import Study
 
 
 def cells_pages(path: Path) -> None:
@@ -24,21 +31,42 @@ def cells_pages(path: Path) -> None:
 
 
 def judge(path: Path, claims_file: Path) -> None:
-    """Write `claims.csv` beside the study at `path`, and below `tables/` the claims as HTML and
-    LaTeX, the published facts likewise, the reproducibility checklist, and a LaTeX document of
-    all tables."""
+    """Write `claims.csv` beside the study at `path`, and below `tables/` the claims and the
+    published facts, as HTML and LaTeX."""
     study, results = config.load(path), path.parent
-    table = judged(claims.load(claims_file), Evidence(study, results))
+    table = judge_claims(claims.load(claims_file), Evidence(study, results))
     table.to_csv(results / "claims.csv", index=False, float_format="%.6g")
-    pages = results / "tables"
-    pages.mkdir(exist_ok=True)
-    sha256 = claims.digest(claims_file)
+    (results / "tables").mkdir(exist_ok=True)
+    about = {"claims_file": claims_file.name, "sha256": claims.digest(claims_file)}
     external = table.section == "external"
-    about = {"claims_file": claims_file.name, "sha256": sha256}
-    verdicts.save(table[~external], pages / "claims", "The article's claims, judged", **about)
+    title = "The claims, judged"
+    verdicts.save(table[~external], results / "tables" / "claims", title, **about)
     title = "External validation: published facts, tried here"
-    verdicts.save(table[external], pages / "external", title, **about)
-    (pages / "checklist.html").write_text(checklist(study, results, table, sha256))
-    names = [*(n for n, e in study.experiments.items() if e.section), "claims", "external"]
+    verdicts.save(table[external], results / "tables" / "external", title, **about)
+
+
+def pages(path: Path) -> None:
+    """Write beside the study at `path` `workflow.rst`, the start page, and `tables.tex`, a LaTeX
+    document of all tables; below `tables/` the reproducibility checklist."""
+    study, results = config.load(path), path.parent
+    evidence = Evidence(study, results)
+    about = judged(study, results), json.loads((results / "trained.json").read_text())
+    (results / "workflow.rst").write_text(start_page(evidence, *about))
+    (results / "tables" / "checklist.html").write_text(checklist(evidence, *about))
+    names = [*study.pages, *(["claims", "external"] if study.claims else [])]
     document = text.page("tables.tex", title=text.latex(study.title), names=names)
-    (pages / "all.tex").write_text(document)
+    (results / "tables.tex").write_text(document)
+
+
+def judged(study: Study, results: Path) -> dict[str, Any]:
+    """What the pages say of the claims: their table, their file and its checksum, the article."""
+    if not study.claims:
+        none = pd.DataFrame(columns=["section", "exhibit", "reason", "decided_by"], dtype=str)
+        return {"claims": none, "claims_file": "", "sha256": "", "article": None}
+    file = Path(study.claims)
+    return {
+        "claims": pd.read_csv(results / "claims.csv", dtype={"section": str}),
+        "claims_file": file.name,
+        "sha256": claims.digest(file),
+        "article": claims.load(file).article,
+    }

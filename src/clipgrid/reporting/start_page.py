@@ -1,53 +1,37 @@
 """The start page of the report: the verdicts, what was asked, what was found, how to read the
 report, what was trained."""
 
-import json
-from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from clipgrid.judging import claims
-from clipgrid.judging.aggregate import read_cells
+from clipgrid.judging.evidence import Evidence
 from clipgrid.judging.statistics import t_interval
-from clipgrid.reporting import text, verdicts
-from clipgrid.reporting.arms import RUN, arm_names, by_clip, clips_in, in_order, reported
+from clipgrid.reporting import figures, text, verdicts
+from clipgrid.reporting.arms import arm_names, by_clip, clips_in, in_order, originals, reported
 from clipgrid.reporting.tables import plus_minus
 from clipgrid.study import config
 from clipgrid.study.config import Study
-from clipgrid.study.names import clip_name
-
-FIGURES = (
-    *("forest", "heat-map", "time-to-target", "gradient-norms", "clip-fraction", "accuracy"),
-    *("schedule", "generalization-gap", "matched-gap", "paired-ema", "paired-augmentation"),
-    *("transformed", "clip-kinds", "external"),
-)
-"""Exhibits that are figures."""
 
 
-def start_page(path: Path, claims_file: Path) -> str:
-    """The page, as Snakemake takes it, for the study at `path` and the tables beside it."""
-    study = config.load(path)
-    results = path.parent
-    cells = reported(read_cells(results), study)
-    trained = json.loads((results / "trained.json").read_text())
-    table = pd.read_csv(results / "claims.csv", dtype={"section": str})
+def start_page(evidence: Evidence, judged: dict[str, Any], trained: dict) -> str:
+    """The page, as Snakemake takes it. `judged` is what `report.judged` gives."""
+    study, table = evidence.study, judged["claims"]
+    cells = reported(evidence)
     external = table.section == "external"
     page = text.page(
         "start-page.html",
+        **judged | {"claims": verdicts.by_decision(table[~external])},
         study=study,
-        article=claims.load(claims_file).article,
-        sections=[e.section for e in study.experiments.values() if e.section],
-        claims=verdicts.by_decision(table[~external]),
         number=int((~external).sum()),
         facts=verdicts.by_decision(table[external]),
         addresses={exhibit: address(exhibit, study) for exhibit in table.exhibit},
-        claims_file=claims_file.name,
-        claims_sha256=claims.digest(claims_file),
+        sections=[e.section for e in study.experiments.values() if e.section],
         settings=config.settings(study),
-        data=json.loads((results / "data.json").read_text()),
+        data=evidence.about,
         outcomes=outcomes(cells),
-        seeds=len(study.seeds),
-        clips=[clip_name(c) for c in clips_in(cells)],
+        seeds=len(study.values("seeds")),
+        clips=[c.label for c in clips_in(cells)],
         arms=arms(cells),
         trained=trained,
         computing=computing(trained),
@@ -59,10 +43,9 @@ def start_page(path: Path, claims_file: Path) -> str:
 
 def address(exhibit: str, study: Study) -> str:
     """The address of a link that shows an exhibit of the report; nothing if the report lacks it."""
-    if exhibit in FIGURES:
+    if exhibit in {part.name for part in figures.of(study)}:
         return text.show_exhibit(f"{study.results}/figures/{exhibit}.svg", "img")
-    pages = {name for name, experiment in study.experiments.items() if experiment.section}
-    if exhibit in {*pages, "claims"}:
+    if exhibit in {*study.pages, "claims"}:
         return text.show_exhibit(f"{study.results}/tables/{exhibit}.html", "html")
     return ""
 
@@ -71,11 +54,11 @@ def arms(cells: pd.DataFrame) -> list[dict]:
     """Accuracy (%) by clip for each arm and T, of raw weights and original images, and the paired
     difference of the global norm's smallest λ to no clipping."""
     clips = clips_in(cells)
-    by_norm = [clip_name(c) for c in clips if c.kind == "norm" and not c.observes]
-    cells = in_order(cells[cells.ema.isna() & (cells.augmentation == "none")])
+    by_norm = [c.label for c in clips if c.kind == "norm" and not c.observes]
+    cells = in_order(originals(cells))
     if cells.empty:
         return []
-    cells["arm"] = arm_names(cells, RUN)
+    cells["arm"] = arm_names(cells)
     rows = []
     for (name, iterations), group in cells.groupby(["arm", "iterations"], sort=False):
         by_seed = {
@@ -87,7 +70,7 @@ def arms(cells: pd.DataFrame) -> list[dict]:
             if smallest and "no clipping" in by_seed
             else "–"
         )
-        accuracies = (by_seed.get(clip_name(clip)) for clip in clips)
+        accuracies = (by_seed.get(clip.label) for clip in clips)
         rows.append(
             {
                 "name": name,
@@ -115,7 +98,7 @@ def outcomes(cells: pd.DataFrame) -> list[dict]:
         percent = 100 * runs.clip_fraction
         rows.append(
             {
-                "clip": clip_name(clip),
+                "clip": clip.label,
                 "fires": not clip.observes,
                 "percent": f"{100 * runs.steps_clipped.sum() / runs.steps.sum():.1f}",
                 "least": f"{percent.min():.1f}",

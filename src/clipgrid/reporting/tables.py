@@ -1,4 +1,4 @@
-"""The tables: what the document states beside what was measured, as CSV, HTML and LaTeX."""
+"""The tables: what the article states beside what was measured, as CSV, HTML and LaTeX."""
 
 import math
 from pathlib import Path
@@ -8,14 +8,13 @@ import pandas as pd
 from clipgrid.judging import article
 from clipgrid.judging.statistics import Interval, t_interval
 from clipgrid.reporting import text
-from clipgrid.reporting.arms import ARM, clip_names, in_order
+from clipgrid.reporting.arms import ARM, BY_COLUMN, clip_names, in_order, labels
+from clipgrid.study import axes
 from clipgrid.study.config import Experiment
-from clipgrid.study.grid import canonical
-from clipgrid.study.names import AUGMENTATIONS, OPTIMIZERS, model_name
 
 
 def experiment_table(cells: pd.DataFrame, experiment: Experiment) -> pd.DataFrame:
-    """A row an arm of a document experiment: the document's figures and the measured ones.
+    """A row an arm of an experiment: the figures that the article states, and the measured ones.
 
     Accuracies in percent, losses in nats, means over seeds with the half-width of their 95%
     t-interval. Diverged runs have no accuracy; they are counted and not averaged.
@@ -44,38 +43,39 @@ def experiment_table(cells: pd.DataFrame, experiment: Experiment) -> pd.DataFram
 
 
 def stated(section: str | None, arm: dict) -> dict:
-    """What the document states of an arm: accuracy (%), loss and words, as text."""
-    document = article.stated()
+    """What the article states of an arm: accuracy (%), loss and words, as text."""
+    said = article.stated()
     ema = "none" if pd.isna(arm["ema"]) else "any"
-    for row in document[document.section == section].itertuples():
+    for row in said[said.section == section].itertuples():
         if (
             arm["clip"] == "norm"
-            and arm["model"].startswith(row.family)
+            and axes.family(arm["model"]) == row.family
             and (pd.isna(row.iterations) or row.iterations == arm["iterations"])
             and (pd.isna(row.threshold) or row.threshold == arm["threshold"])
             and row.ema == ema
             and row.augmentation == arm["augmentation"]
         ):
-            said = {key: getattr(row, key) for key in ("accuracy", "loss", "words")}
-            return {f"document_{k}": "" if pd.isna(v) else v for k, v in said.items()}
-    return {"document_accuracy": "not run", "document_loss": "", "document_words": ""}
+            figures = {key: getattr(row, key) for key in ("accuracy", "loss", "words")}
+            return {f"article_{k}": "" if pd.isna(v) else v for k, v in figures.items()}
+    return {"article_accuracy": "not run", "article_loss": "", "article_words": ""}
 
 
 def display(table: pd.DataFrame) -> pd.DataFrame:
     """The table as it is printed: columns that say the same in each row are left out."""
-    columns = {
-        "Model": table.model.map(model_name),
-        "Optimizer": table.optimizer.map(OPTIMIZERS),
-        "Learning rate": table.learning_rate.map(canonical),
-        "Images": table.augmentation.map(AUGMENTATIONS),
-        "Schedule": table.schedule,
-        "Training images": table.train_images,
-        "Label noise": table.label_noise.map(canonical),
-        "Average": table.ema.map(lambda e: "raw" if pd.isna(e) else f"EMA {canonical(e)}"),
-        "T": table.iterations.map(str),
+    numbers = {"learning_rate", "iterations", "train_images", "label_noise"}
+    settings = {
+        axis.heading: [axis.word(value) for value in table[axis.column]]
+        if axis.column in numbers
+        else labels(table, axis.column)
+        for axis in (BY_COLUMN[column] for column in ARM if column not in ("clip", "threshold"))
+    }
+    if table.groupby("optimizer").learning_rate.nunique().max() < 2:
+        del settings["Learning rate"]  # the optimizer tells it
+    measured = {
+        "T": settings.pop("T"),
         "Clipping": clip_names(table).astype(str),
-        "Document: accuracy (%)": table.document_accuracy,
-        "Document: loss": table.document_loss,
+        "Article: accuracy (%)": table.article_accuracy,
+        "Article: loss": table.article_loss,
         "Test accuracy (%)": [
             plus_minus(Interval(m, h, 0), 1)
             for m, h in zip(table.test_accuracy, table.test_accuracy_half_width, strict=True)
@@ -87,19 +87,13 @@ def display(table: pd.DataFrame) -> pd.DataFrame:
         "Steps clipped (%)": table.clip_percent.map("{:.1f}".format),
         "Collapsed": table.collapsed.astype(str) + " of " + table.seeds.astype(str),
         "Diverged": table.diverged.astype(str) + " of " + table.seeds.astype(str),
-        "Document, in words": table.document_words,
+        "Article, in words": table.article_words,
     }
-    if table.groupby("optimizer").learning_rate.nunique().max() < 2:
-        del columns["Learning rate"]  # the optimizer tells it
-    settings = (
-        *("Model", "Optimizer", "Learning rate", "Images", "Schedule", "Training images"),
-        *("Label noise", "Average"),
-    )
     return pd.DataFrame(
         {
             name: values
-            for name, values in columns.items()
-            if len(set(values)) > 1 or not name.startswith((*settings, "Document"))
+            for name, values in {**settings, **measured}.items()
+            if len(set(values)) > 1 or not (name in settings or name.startswith("Article"))
         }
     )
 
@@ -149,11 +143,13 @@ def save_latex(
     )
 
 
-def save(table: pd.DataFrame, shown: pd.DataFrame, stem: Path, title: str, note: str) -> None:
+def save(table: pd.DataFrame, shown: pd.DataFrame, stem: Path, experiment: Experiment) -> None:
     """Write `table` as `stem`.csv, and as it is `shown`, as `stem`.html and `stem`.tex."""
     stem.parent.mkdir(parents=True, exist_ok=True)
     table.to_csv(stem.with_suffix(".csv"), index=False)
-    stem.with_suffix(".html").write_text(
-        text.page("page.html", title=title, shown=shown, note=note)
-    )
+    title, section = experiment.title, experiment.section
+    if section:
+        title += f" (section {section}): stated and measured"
+    page = text.page("experiment.html", title=title, section=section, shown=shown)
+    stem.with_suffix(".html").write_text(page)
     save_latex(shown, stem, title)

@@ -8,15 +8,18 @@ import json
 import re
 import textwrap
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 
 @cache
-def environment() -> Environment:
+def environment() -> "Environment":
     """The templates of the report's pages: all that they are given is escaped, but for Markup."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
     return Environment(
         loader=PackageLoader("clipgrid.reporting"),
         autoescape=True,

@@ -50,18 +50,25 @@ def measure(row: Any) -> str:
     return row.measure.replace("_", " ") if effect(row) else ""
 
 
+def place(row: Any, phrase: bool) -> str:
+    """Where the article states it: the section and, below it, a phrase."""
+    if row.section == "external":
+        return ""
+    return f"{row.section}\n{row.phrase}" if phrase and not pd.isna(row.phrase) else row.section
+
+
 def p_value(p: float) -> str:
     return "" if math.isnan(p) else "<\N{NO-BREAK SPACE}0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def printed(claims: pd.DataFrame) -> pd.DataFrame:
-    """The claims as text, a column each; columns that none of them needs are left out."""
+def printed(claims: pd.DataFrame, phrases: bool = True) -> pd.DataFrame:
+    """The claims as text; columns that none of them needs are left out. With `phrases`, those of
+    the article stand below the sections."""
     rows = list(claims.itertuples())
     columns = {
         "Claim": [row.id for row in rows],
-        "Section": ["" if row.section == "external" else row.section for row in rows],
+        "Section": [place(row, phrases) for row in rows],
         "Statement": [row.statement for row in rows],
-        "Phrase": ["" if pd.isna(row.phrase) else row.phrase for row in rows],
         "Verdict": [row.verdict for row in rows],
         "Effect [95% interval]": [effect(row) for row in rows],
         "of": [measure(row) for row in rows],
@@ -78,7 +85,7 @@ def save(claims: pd.DataFrame, stem: Path, title: str, **about: Any) -> None:
     as `stem`.tex. `about` are the claims' file and its checksum."""
     page = text.page("claims.html", title=title, groups=by_decision(claims), **about)
     stem.with_suffix(".html").write_text(page)
-    shown = printed(claims).drop(columns=["Phrase", "Source", "Why"], errors="ignore")
+    shown = printed(claims, phrases=False).drop(columns=["Source", "Why"], errors="ignore")
     wide = {"Statement": "p{8cm}", "of": "p{3.5cm}", "p": "r", "n": "r"}
     columns = "".join(wide.get(name, "l") for name in shown.columns)
     save_latex(shown, stem, title, columns, "longtable")

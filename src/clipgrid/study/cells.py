@@ -8,11 +8,12 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
+from pydantic import Field, PlainSerializer, PlainValidator, model_validator
+from pydantic_core import core_schema
 
 from clipgrid.study import parts
 from clipgrid.study.fields import (
@@ -74,7 +75,7 @@ class Clip:
         if not 0 < threshold <= most:
             limit = "" if most == math.inf else f" and at most {canonical(most)}"
             raise ValueError(f"must be above 0{limit}, not {canonical(threshold)}")
-        return cls(choice, threshold)
+        return cls(choice, float(threshold))
 
     @property
     def kind(self) -> str:
@@ -154,6 +155,58 @@ class Readout:
         return readout
 
 
+@dataclass(frozen=True)
+class Text:
+    """Tells editors what a value looks like: a pattern, made when they ask, as parts may be
+    added."""
+
+    pattern: Callable[[], str]
+    numbers: bool = False
+
+    def __get_pydantic_json_schema__(self, core: Any, handler: Any) -> dict[str, Any]:
+        text = {"type": "string", "pattern": f"^({self.pattern()})$"}
+        positive = {"type": "number", "exclusiveMinimum": 0}
+        return {"anyOf": [positive, text]} if self.numbers else text
+
+
+def any_of(kind: str) -> str:
+    """A pattern for the names of a kind of parts, and their settings."""
+    return f"({'|'.join(map(re.escape, parts.names(kind)))})(:[^+]+)?"
+
+
+@dataclass(frozen=True)
+class PartOf:
+    """Reads a part of this kind with its settings from `name:setting=value`."""
+
+    kind: str
+
+    def read(self, value: Any) -> Choice:
+        return value if isinstance(value, Choice) else parts.parse(self.kind, str(value))
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        return core_schema.no_info_plain_validator_function(
+            self.read, serialization=core_schema.to_string_ser_schema()
+        )
+
+    def __get_pydantic_json_schema__(self, core: Any, handler: Any) -> dict[str, Any]:
+        return {"type": "string", "pattern": f"^({any_of(self.kind)})$"}
+
+
+AnyClip = Annotated[
+    Clip,
+    PlainValidator(Clip.read),
+    Text(lambda: f"({'|'.join(parts.names('clip_kind'))})?({NUMBER})(:.*)?", numbers=True),
+    PlainSerializer(lambda c: c.threshold if c.word[0].isdigit() else c.word),
+]
+AnyAugmentation = Annotated[
+    Augmentation,
+    PlainValidator(Augmentation.read),
+    Text(lambda: rf"none|{any_of('augmentation')}(\+{any_of('augmentation')})*"),
+    PlainSerializer(str),
+]
+AnySchedule = Annotated[Choice, PartOf("schedule")]
+
+
 # ---- trajectories ---------------------------------------------------------------------------
 
 
@@ -194,15 +247,6 @@ class Training(Settings):
         return self
 
 
-def choice_of(kind: str) -> Any:
-    """The type of a part with its settings, read from `name:setting=value`."""
-
-    def read(value: Any) -> Choice:
-        return value if isinstance(value, Choice) else parts.parse(kind, str(value))
-
-    return Annotated[Choice, BeforeValidator(read), PlainSerializer(str)]
-
-
 class Trajectory(Training):
     """Everything that decides the sequence of weights, the data's own content aside.
 
@@ -210,19 +254,17 @@ class Trajectory(Training):
     value that can't be trained with.
     """
 
-    model: choice_of("model")  # type: ignore[valid-type]
+    model: Annotated[Choice, PartOf("model")]
     """Network, with its settings: vgg11:width=0.0625."""
-    optimizer: choice_of("optimizer")  # type: ignore[valid-type]
+    optimizer: Annotated[Choice, PartOf("optimizer")]
     """Optimizer, with its settings: momentum:weight_decay=0.0005."""
     learning_rate: Positive
     """Learning rate; of a schedule, the one that it starts from."""
-    clip: Annotated[Clip, BeforeValidator(Clip.read), PlainSerializer(str)]
+    clip: AnyClip
     """Kind and threshold: agc0.01; a number is λ of the global L2 norm."""
-    augmentation: Annotated[
-        Augmentation, BeforeValidator(Augmentation.read), PlainSerializer(str)
-    ] = Augmentation()
+    augmentation: AnyAugmentation = Augmentation()
     """Augmentation of the training images: flip+crop."""
-    schedule: choice_of("schedule") = Field("constant", validate_default=True)  # type: ignore
+    schedule: AnySchedule = Field("constant", validate_default=True)
     """Schedule of the learning rate."""
     schedule_steps: Annotated[int, Field(ge=0), *Whole] = 0
     """T of a schedule that depends on it; else 0."""
@@ -332,8 +374,7 @@ def runs_of(cells: Iterable[Cell]) -> Runs:
     return {t: sorted(set(r), key=lambda r: (r.iterations, r.ema or 0)) for t, r in runs.items()}
 
 
-def steps(cells: Iterable[Cell]) -> tuple[int, int]:
-    """Steps that `cells` ask for, each trained alone, and steps that their trajectories take."""
-    cells = list(cells)
-    asked = sum(cell.readout.iterations for cell in cells)
-    return asked, sum(readouts[-1].iterations for readouts in runs_of(cells).values())
+def steps(runs: Runs) -> tuple[int, int]:
+    """Steps that the cells of `runs` ask for, each trained alone, and steps that the runs take."""
+    asked = sum(readout.iterations for readouts in runs.values() for readout in readouts)
+    return asked, sum(readouts[-1].iterations for readouts in runs.values())

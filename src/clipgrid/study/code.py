@@ -12,19 +12,46 @@ from typing import Any
 PACKAGE = Path(__file__).parents[1]
 DECLARES = {PACKAGE / "study", PACKAGE / "lazy.py", PACKAGE / "__init__.py"}
 """Ours that say what is run, not how."""
+Found = dict[tuple[Path, str], list[ast.stmt]]
+"""The statements that stand for a name of a module."""
 IGNORED = {"annotation", "returns", "ctx", "kind", "type_comment", "type_params"}
 WHOLE = "*"
 
 
 @cache
 def digest(file: Path, name: str) -> str:
-    """A short checksum of what `name` of a module does, with all that it uses of this module, of
-    ours, and, for an extension, of the modules beside it."""
-    found: dict[tuple[Path, str], list[ast.stmt]] = {}
-    collect(file.resolve(), name, found)
-    return checksum(
-        sorted((name, repr(plain(nodes))) for (_, name), nodes in found.items() if nodes)
-    )
+    """A short checksum of what `name` of a module does. Of ours it follows all that is used, name
+    by name. An extension may be written in any way: all of its file counts, and of the modules
+    beside it that it imports."""
+    found: Found = {}
+    file = file.resolve()
+    if file.is_relative_to(PACKAGE):
+        collect(file, name if name in bindings(file) else WHOLE, found)
+    else:
+        collect_file(file, found)
+    content = ((name, repr(plain(nodes))) for (_, name), nodes in found.items() if nodes)
+    return checksum(sorted(content))
+
+
+def collect_file(file: Path, found: Found) -> None:
+    """Add all of a module outside of our package, and of those that it imports."""
+    if (file, WHOLE) in found:
+        return
+    found[file, WHOLE] = tree(file).body
+    for node in ast.walk(tree(file)):
+        if not isinstance(node, ast.Import | ast.ImportFrom):
+            continue
+        level = getattr(node, "level", 0)
+        for alias in node.names:
+            inside = getattr(node, "module", None) or ""
+            names = {inside, f"{inside}.{alias.name}".strip(".")} - {""}
+            for module in filter(None, (module_file(file, name, level) for name in sorted(names))):
+                if not module.is_relative_to(PACKAGE):
+                    collect_file(module, found)
+                elif isinstance(node, ast.ImportFrom) and alias.name in bindings(module):
+                    collect(module, alias.name, found)
+                else:
+                    collect(module, WHOLE, found)
 
 
 def digest_of_files(files: Iterable[Path]) -> str:
@@ -78,7 +105,7 @@ def bound(node: ast.stmt) -> Iterator[str]:
             yield from (n.id for n in ast.walk(target) if isinstance(n, ast.Name))
 
 
-def collect(file: Path, name: str, found: dict[tuple[Path, str], list[ast.stmt]]) -> None:
+def collect(file: Path, name: str, found: Found) -> None:
     """Add what `name` of a module stands for, and all that this uses."""
     if (file, name) in found:
         return
@@ -99,7 +126,7 @@ def collect(file: Path, name: str, found: dict[tuple[Path, str], list[ast.stmt]]
 
 def uses(file: Path, node: ast.stmt) -> Iterator[tuple[Path, str]]:
     """(module, name) of all that a statement uses."""
-    local = [n for n in ast.walk(node) if isinstance(n, ast.Import | ast.ImportFrom)]
+    local = [n for n in walk(node) if isinstance(n, ast.Import | ast.ImportFrom)]
     here = bindings(file)
 
     def modules(name: str) -> list[tuple[Path, str]]:
@@ -112,18 +139,29 @@ def uses(file: Path, node: ast.stmt) -> Iterator[tuple[Path, str]]:
         ]
 
     attributes = set()
-    for n in ast.walk(node):
+    for n in walk(node):
         if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name):
             for target, attribute in modules(n.value.id):
                 if not attribute:  # a module, of which this is used
                     attributes.add(n.value)
                     yield target, n.attr
-    for n in ast.walk(node):
+    for n in walk(node):
         if isinstance(n, ast.Name) and n not in attributes:
             origin = modules(n.id)
             yield from ((target, attribute or WHOLE) for target, attribute in origin)
             if n.id in here and not origin:
                 yield file, n.id
+
+
+def walk(node: ast.AST) -> Iterator[ast.AST]:
+    """As ast.walk, but only through what changes a number."""
+    yield node
+    for field, value in ast.iter_fields(node):
+        children = value if isinstance(value, list) else [value]
+        for child in children if field not in IGNORED else []:
+            declared = field == "decorator_list" and declares_a_part(child)
+            if isinstance(child, ast.AST) and not declared:
+                yield from walk(child)
 
 
 def origins(file: Path, node: ast.stmt, name: str) -> Iterator[tuple[Path, str]]:
@@ -154,6 +192,8 @@ def module_file(file: Path, name: str, level: int) -> Path | None:
         base = PACKAGE.parent if parts[:1] == [PACKAGE.name] else file.parent
         if base == file.parent and file.is_relative_to(PACKAGE):
             return None  # a module of others
+        while base != PACKAGE.parent and (base / "__init__.py").is_file():
+            base = base.parent  # of an extension that is a package
     place = base.joinpath(*parts)
     for path in (place.with_suffix(".py"), place / "__init__.py"):
         if path.is_file() and DECLARES.isdisjoint((path, *path.parents)):
@@ -177,7 +217,7 @@ def plain(node: Any) -> Any:
     return (type(node).__name__, *((name, plain(value)) for name, value in fields.items()))
 
 
-def declares_a_part(decorator: ast.expr) -> bool:
+def declares_a_part(decorator: ast.AST) -> bool:
     """Whether a decorator is `@model(...)` or another one of `parts`."""
     from clipgrid.study.parts import DECORATORS
 

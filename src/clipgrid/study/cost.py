@@ -6,22 +6,21 @@ results don't depend on it.
 
 import csv
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clipgrid.study.grid import (
+from clipgrid.study.cells import Readout, Trajectory
+from clipgrid.study.looks import (
     CURVE_IMAGES,
-    DATASETS,
-    IMAGE_FILES,
     RESIDENT_BYTES,
     TRANSFORMATIONS,
     TRANSFORMED_IMAGES,
-    Readout,
-    Trajectory,
     evaluation_batch,
 )
+from clipgrid.study.parts import Choice
 
 if TYPE_CHECKING:
     from clipgrid.study.config import Data
@@ -65,13 +64,26 @@ class Network:
     parameters: float
 
 
+COUNTERS: list[Callable[[Choice, int], dict[str, int]]] = []
+
+
+def counter(count: Callable[[Choice, int], dict[str, int]]) -> Callable:
+    """The decorator of what counts a model that is not in costs.csv; the fields of Network."""
+    COUNTERS.append(count)
+    return count
+
+
 @cache
-def network(model: str, size: int, width: float) -> Network:
+def network(model: Choice, size: int) -> Network:
     """Of images of shape [3, size, size], from costs.csv: layers that join two hidden ones have
-    width² of the published one's weights, and all but a few do."""
+    width² of the published one's weights, and all but a few do. A model that is not in the table is
+    counted by torch."""
     listed = min((s for s in SIZES if s >= size), default=SIZES[-1])
+    if (model.name, listed) not in table():
+        return Network(**COUNTERS[-1](model, size))
     area = (size / listed) ** 2
-    row = {k: float(v) for k, v in table()[model, listed].items()}
+    width = dict(model.settings)["width"]
+    row = {k: float(v) for k, v in table()[model.name, listed].items()}
     return Network(
         multiply_adds=row["multiply_adds"] * area * width**2,
         activations=row["activations"] * area * width,
@@ -90,17 +102,17 @@ def table() -> dict[tuple[str, int], dict[str, str]]:
 
 
 def images_of(data: "Data") -> int:
-    return sum(DATASETS[data.name][1])
+    return sum(data.about["images"])
 
 
 def dataset_bytes(data: "Data") -> int:
     """Of the prepared file: uint8 images."""
-    return images_of(data) * DATASETS[data.name][0] * data.size**2
+    return images_of(data) * data.about["channels"] * data.size**2
 
 
 def training_seconds(trajectory: Trajectory, steps: int, data: "Data") -> float:
     """Of `steps` iterations: a backward pass takes two forward passes' operations."""
-    net = network(trajectory.model, data.size, trajectory.width)
+    net = network(trajectory.model, data.size)
     processor = PROCESSORS[trajectory.device]
     operations = 6 * net.multiply_adds * trajectory.batch_size / trajectory.gpus_per_run
     layers = net.layers * trajectory.accumulation_steps
@@ -109,14 +121,14 @@ def training_seconds(trajectory: Trajectory, steps: int, data: "Data") -> float:
 
 def seconds(trajectory: Trajectory, readouts: list[Readout], data: "Data") -> float:
     """Of a run: its training, the looks at its learning curve, its readouts."""
-    _, (training, validation, test) = DATASETS[data.name]
+    training, validation, test = data.about["images"]
     steps = readouts[-1].iterations
     curve = steps // trajectory.evaluate_every * min(CURVE_IMAGES, validation)
     # A readout looks at as many training as validation images (trainer.Run.measure).
     splits = min(training, validation) + validation + test
     transformed = len(TRANSFORMATIONS) * min(TRANSFORMED_IMAGES, test)
     images = curve + len(readouts) * (splits + transformed)
-    net = network(trajectory.model, data.size, trajectory.width)
+    net = network(trajectory.model, data.size)
     operations = 2 * net.multiply_adds * images / trajectory.gpus_per_run
     evaluation = operations / PROCESSORS[trajectory.device].flops
     return RUN_SECONDS + training_seconds(trajectory, steps, data) + evaluation
@@ -124,8 +136,8 @@ def seconds(trajectory: Trajectory, readouts: list[Readout], data: "Data") -> fl
 
 def weights_bytes(trajectory: Trajectory, readouts: list[Readout], data: "Data") -> float:
     """Of a state: weights, the optimizer's buffers, an average for each decay."""
-    net = network(trajectory.model, data.size, trajectory.width)
-    buffers = 1 if trajectory.optimizer == "momentum" else 2
+    net = network(trajectory.model, data.size)
+    buffers = trajectory.optimizer.part.about["buffers"]
     decays = len({readout.ema for readout in readouts} - {None})
     return net.parameters * FLOAT * (1 + buffers + decays)
 
@@ -143,7 +155,7 @@ HISTORY_BYTES, CSV_BYTES, RESULT_BYTES = 48, 175, 1800  # a step in a state; in 
 def memory_mb(trajectory: Trajectory, readouts: list[Readout], data: "Data") -> tuple[int, int]:
     """Memory of the job, and of the GPU if there is one, in MB: the data, the weights with
     gradients and a copy for clipping, activations with their gradients or an evaluation."""
-    net = network(trajectory.model, data.size, trajectory.width)
+    net = network(trajectory.model, data.size)
     weights = weights_bytes(trajectory, readouts, data) + 2 * net.parameters * FLOAT
     part = trajectory.batch_size / trajectory.accumulation_steps / trajectory.gpus_per_run
     training = 2 * part * net.activations * FLOAT
@@ -167,4 +179,4 @@ PREPARATION_MB = 3000  # memory of the job that prepares the data
 
 def preparation_minutes(data: "Data") -> int:
     """Of image files, by an estimate with room: 100 a second."""
-    return 30 + (images_of(data) // 6000 if data.name in IMAGE_FILES else 0)
+    return 30 + (images_of(data) // 6000 if data.about["files"] else 0)

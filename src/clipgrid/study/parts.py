@@ -4,9 +4,8 @@ the keyword-only parameters of what is decorated. Ours lie in the rooms of this 
 lie in a Python file or module that a study names under `extensions`. All take the same way. Imports
 no torch.
 
-    @clip_kind("agc", label="AGC, λ = {}", observes="the L2 norm of each unit, over that of its
-    weights") def clip_adaptively(gradients, weights, threshold, state, *, eps: Positive = 1e-3):
-    ...
+    @clip_kind("agc", label="AGC, λ = {}", observes="the norm of each unit, over its weights'")
+    def clip_adaptively(gradients, weights, threshold, state, *, eps: Positive = 1e-3): ...
 """
 
 import difflib
@@ -19,16 +18,17 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, create_model
+from pydantic import BaseModel, TypeAdapter, ValidationError, create_model
 
 from clipgrid import InputError
 from clipgrid.study import code
+from clipgrid.study.faults import explained
 from clipgrid.study.fields import Number, Settings, Whole, canonical
 
 F = TypeVar("F", bound=Callable)
@@ -36,7 +36,7 @@ F = TypeVar("F", bound=Callable)
 ROOMS = (
     "clipgrid.models",
     "clipgrid.images",
-    "clipgrid.training",
+    "clipgrid.training.parts",
     "clipgrid.judging.computations",
     "clipgrid.reporting.figures",
 )
@@ -57,12 +57,16 @@ class Part:
 
     @property
     def file(self) -> Path:
-        return Path(inspect.getfile(self.run))
+        return Path(inspect.getfile(inspect.unwrap(self.run)))
+
+    @property
+    def is_ours(self) -> bool:
+        return self.file.is_relative_to(code.PACKAGE)
 
     @property
     def source(self) -> str:
         """A checksum of what its code does: it is in the key of each run with this part."""
-        return code.digest(self.file, self.run.__name__)
+        return code.digest(self.file, inspect.unwrap(self.run).__name__)
 
     @property
     def help(self) -> str:
@@ -76,6 +80,8 @@ DECORATORS = (
 )
 KINDS: dict[str, dict[str, Part]] = {kind: {} for kind in DECORATORS}
 """The parts that are known, by kind and name."""
+LIBRARIES: dict[str, list["Library"]] = {kind: [] for kind in DECORATORS}
+"""Where parts are found whose names no other has."""
 
 
 def declare(kind: str, name: str, label: str, **about: Any) -> Callable[[F], F]:
@@ -88,13 +94,28 @@ def declare(kind: str, name: str, label: str, **about: Any) -> Callable[[F], F]:
             raise InputError(
                 f"{kind} {name!r}: a name is of lower-case letters, digits, hyphens, underscores"
             )
+        if not inspect.isroutine(run) and not inspect.isclass(run):
+            raise InputError(f"{kind} {name}: a part is a function or a class, not {run!r}")
         part = Part(kind, name, label, run, settings_of(run), about)
-        if name in known and known[name].file != part.file:
+        if not part.is_ours:
+            check_defaults(part)
+        if name in known and (known[name].file, known[name].run.__qualname__) != (
+            part.file,
+            run.__qualname__,
+        ):
             raise InputError(f"{kind} {name}: both {known[name].file} and {part.file} declare it")
+        if twin := next(
+            (p.name for p in known.values() if p.label == label and p.name != name), ""
+        ):
+            raise InputError(f"{kind} {name}: {twin} has the label {label!r} already")
         known[name] = part
         return run
 
     return register
+
+
+TAKEN = ("name", "source", "threshold", "learning_rates")
+"""What a key or a config says of a part besides its settings."""
 
 
 def settings_of(run: Callable) -> type[BaseModel]:
@@ -103,16 +124,29 @@ def settings_of(run: Callable) -> type[BaseModel]:
     for name, parameter in inspect.signature(run).parameters.items():
         if parameter.kind is not parameter.KEYWORD_ONLY:
             continue
+        if name in TAKEN:
+            raise InputError(f"{run.__name__}: a setting can't be called {name}")
         annotation = parameter.annotation
         if isinstance(annotation, str):
             annotation = eval(annotation, sys.modules[run.__module__].__dict__)  # the module's own
         bare = get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
         if bare in (int, float):
-            reading = Whole if bare is int else Number
-            annotation = Annotated[annotation, *(how for how in reading)]
+            annotation = Annotated[annotation, *(Whole if bare is int else Number)]
         default = ... if parameter.default is parameter.empty else parameter.default
         fields[name] = (annotation, default)
     return create_model(run.__name__, __base__=Settings, **fields)
+
+
+def check_defaults(part: Part) -> None:
+    """InputError for a setting whose default breaks its own bounds."""
+    for name, field in part.settings.model_fields.items():
+        try:
+            if not field.is_required():
+                bounded: Any = Annotated[field.annotation, *field.metadata, None]
+                TypeAdapter(bounded).validate_python(field.default)
+        except ValidationError:
+            why = f"the default of {name}, {field.default!r}, is out of its own bounds"
+            raise InputError(f"{part.kind} {part.name}: {why}") from None
 
 
 # ---- the kinds of parts ----------------------------------------------------------------------
@@ -121,8 +155,8 @@ def settings_of(run: Callable) -> type[BaseModel]:
 def model(name: str, *, label: str, family: str = "", **limits: Any) -> Callable[[F], F]:
     """A network: `build(channels, size, classes, *, …) -> nn.Module`, for images [channels, size,
     size]. Its initial weights come from torch's global generator. `family` is the word by which
-    claims name it among others (its name without the depth). `fault(**settings)` says why it can't
-    have its settings, None where it can."""
+    claims name it among others (its name without the depth). `fault(size=None, **settings)` says
+    why it can't have its settings or, where given, images of side `size` px; None where it can."""
     family = family or re.sub(r"\d+", "", name)
     return declare("model", name, label, family=family, **limits)
 
@@ -143,6 +177,8 @@ def clip_kind(
     largest, it only observes and never clips."""
     if not name[-1:].isalpha() or name.endswith("inf"):
         raise InputError(f"clip_kind {name!r}: a name ends in a letter, as a threshold follows it")
+    if label.count("{}") != 1:
+        raise InputError(f"clip_kind {name!r}: its label needs {{}} where the threshold stands")
     return declare("clip_kind", name, label, observes=observes, most=most)
 
 
@@ -181,6 +217,24 @@ def figure(name: str, *, title: str, caption: str, category: str, order: int) ->
     return declare("figure", name, title, caption=caption, category=category, order=order)
 
 
+@dataclass(frozen=True)
+class Library:
+    """Parts of a library: `names` lists them, `declare` makes a part of one that is there."""
+
+    names: Callable[[], list[str]]
+    declare: Callable[[str], None]
+
+
+def library(kind: str, names: Callable[[], list[str]]) -> Callable[[F], F]:
+    """The decorator of `declare(name) -> None`, which is called when no other part has a name."""
+
+    def register(declare: F) -> F:
+        LIBRARIES[kind].append(Library(names, declare))
+        return declare
+
+    return register
+
+
 # ---- finding them ----------------------------------------------------------------------------
 
 
@@ -189,7 +243,7 @@ def load_ours() -> None:
     """Import the modules in which our own parts are declared."""
     for room in ROOMS:
         package = importlib.import_module(room)
-        for module in pkgutil.iter_modules(package.__path__, f"{room}."):
+        for module in pkgutil.iter_modules(getattr(package, "__path__", ()), f"{room}."):
             importlib.import_module(module.name)
 
 
@@ -210,16 +264,14 @@ def load(extensions: Iterable[str], folder: Path = Path()) -> None:
             ]
             if changed:
                 raise InputError(f"it changes {', '.join(changed)}")
-        except Exception as error:  # whatever its code does
+        except (Exception, SystemExit) as error:  # whatever its code does
             KINDS.update(before)
-            frame = traceback.extract_tb(error.__traceback__)[-1]
-            where = (
-                ""
-                if isinstance(error, InputError)
-                else f" (line {frame.lineno} of {frame.filename})"
-            )
+            where = ""
+            if not isinstance(error, InputError | SyntaxError):  # which say it themselves
+                frame = traceback.extract_tb(error.__traceback__)[-1]
+                where = f" (line {frame.lineno} of {frame.filename})"
             reason = str(error) or type(error).__name__
-            raise InputError(f"extensions: {extension} can't be loaded: {reason}{where}") from error
+            raise InputError(f"{extension} can't be loaded: {reason}{where}") from error
 
 
 def load_extension(extension: str, folder: Path) -> ModuleType:
@@ -247,24 +299,44 @@ def load_extension(extension: str, folder: Path) -> ModuleType:
 
 
 def names(kind: str) -> list[str]:
-    """The names of all parts of a kind, ours first."""
+    """The names of all parts of a kind, ours first; without those of a library."""
     load_ours()
-    return list(KINDS[kind])
+    return [name for name, part in KINDS[kind].items() if not part.about.get("library")]
+
+
+def names_in_libraries(kind: str) -> list[str]:
+    """The names that `names` lacks, and that can be had. Imports the libraries."""
+    load_ours()
+    found = (name for library in LIBRARIES[kind] for name in library.names())
+    return [name for name in dict.fromkeys(found) if name not in names(kind)]
 
 
 def find(kind: str, name: str) -> Part:
     """The part of this name. InputError, with what is near, where there is none."""
     known = KINDS[kind] if name in KINDS[kind] else dict.fromkeys(names(kind))
-    if name not in known and kind == "model":
-        importlib.import_module("clipgrid.models.of_torchvision").declare_if_known(name)
+    if name not in known:
+        before = set(KINDS[kind])
+        for library in LIBRARIES[kind]:
+            library.declare(name)
+        for new in set(KINDS[kind]) - before:
+            about = {**KINDS[kind][new].about, "library": True}
+            KINDS[kind][new] = replace(KINDS[kind][new], about=about)
     if part := KINDS[kind].get(name):
         return part
-    near = difflib.get_close_matches(name, known, 1)
+    near = difflib.get_close_matches(name, [*known, *names_in_libraries(kind)], 1)
     hint = f"did you mean {near[0]}? " if near else ""
     raise InputError(f"unknown {kind.replace('_', ' ')} {name!r}; {hint}Known: {', '.join(known)}")
 
 
 # ---- a part with its settings ----------------------------------------------------------------
+
+
+class SettingsError(InputError):
+    """Settings, each sound, that a part can't have: `key` names them."""
+
+    def __init__(self, key: str, reason: str) -> None:
+        super().__init__(f"{key}: {reason}")
+        self.key, self.reason = key, reason
 
 
 @dataclass(frozen=True)
@@ -303,14 +375,25 @@ class Choice:
 
 
 def choose(kind: str, name: str, settings: Mapping[str, Any] | None = None) -> Choice:
-    """A part with these settings. InputError for an unknown name; pydantic's ValidationError for
-    settings that it doesn't have or that are out of bounds."""
-    validated = find(kind, name).settings.model_validate(settings or {})
-    return Choice(kind, name, tuple(validated.model_dump().items()))
+    """A part with these settings. InputError for an unknown name and SettingsError for settings
+    that don't go together; pydantic's ValidationError for settings that it doesn't have or that are
+    out of bounds."""
+    part = find(kind, name)
+    validated = part.settings.model_validate(settings or {}).model_dump()
+    for key, value in validated.items():
+        if isinstance(value, str) and not re.fullmatch(r"[\w.-]+", value):
+            raise SettingsError(key, "must be of letters, digits, dots, hyphens (it names files)")
+    if (fault := part.about.get("fault")) and (why := fault(**validated)):
+        raise SettingsError(", ".join(validated), why)
+    return Choice(kind, name, tuple(validated.items()))
 
 
 def parse(kind: str, text: str) -> Choice:
-    """The inverse of str(): `momentum:weight_decay=0.0005`."""
+    """The inverse of str(): `momentum:weight_decay=0.0005`. InputError for what is none."""
     name, *pairs = text.split(":")
     settings = dict(pair.partition("=")[::2] for pair in pairs)
-    return choose(kind, name, settings)
+    try:
+        return choose(kind, name, settings)
+    except ValidationError as error:
+        faults = explained(error, find(kind, name).settings)
+        raise InputError("; ".join(f"{at}: {message}" for at, message in faults)) from None

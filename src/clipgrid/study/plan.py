@@ -3,17 +3,16 @@ estimates, where it has been run, what it took. Imports no torch."""
 
 import heapq
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 
-from clipgrid.study import cost, grid
+from clipgrid.study import cells, cost, grid, packs
+from clipgrid.study.cells import Readout, Runs, Trajectory
 from clipgrid.study.config import Study, load
-from clipgrid.study.cost import PROCESSORS, START_SECONDS
-from clipgrid.study.grid import Readout, Trajectory
+from clipgrid.study.cost import PROCESSORS
 
-Runs = dict[Trajectory, list[Readout]]
 AT_ONCE = (1, 2, 8, 64)  # jobs
 
 
@@ -24,13 +23,15 @@ def plan(path: Path, job_seconds: float | None = None, store: Path = Path("store
         s = s.model_copy(
             update={"training": s.training.model_copy(update={"job_seconds": job_seconds})}
         )
-    runs = grid.trajectories(grid.cells(s))
+    runs = cells.runs_of(grid.cells(s))
     processor = PROCESSORS[s.training.device]
-    columns = {model: {t: r for t, r in runs.items() if t.model == model} for model in s.models}
+    columns = {
+        model: {t: r for t, r in runs.items() if t.model.name == model} for model in s.models
+    }
     table = pd.DataFrame({name: column(s, some, store) for name, some in columns.items() if some})
     table["all"] = pd.Series(column(s, runs, store))
     table = table.dropna(how="all")
-    seconds = [seconds_of_job(s, runs, pack) for pack in packs(s, runs)]
+    seconds = [packs.seconds(pack, s) for pack in packs.of_study(s, runs)]
     ends = ", ".join(f"{n}: {makespan(seconds, n) / 3600:.3g} h" for n in AT_ONCE)
     return "\n".join(
         [
@@ -38,7 +39,7 @@ def plan(path: Path, job_seconds: float | None = None, store: Path = Path("store
             "",
             table.map(spelled).to_string(),
             "",
-            f"Data: {'a folder, as if it had ' if s.data.name == 'imagefolder' else ''}"
+            f"Data: {'a folder, as if it had ' if s.data.about['any_number'] else ''}"
             f"{cost.images_of(s.data):,} images of {s.data.size} px,"
             f" {cost.dataset_bytes(s.data) / 1e9:.3g} GB prepared.",
             f"Runs are packed into jobs of up to {spelled(s.training.job_seconds)} s (training."
@@ -56,13 +57,12 @@ def spelled(x: float) -> str:
 
 def column(s: Study, runs: Runs, store: Path) -> dict[str, float | None]:
     """The plan of some runs of a study."""
-    cells = [grid.Cell(t, readout) for t, readouts in runs.items() for readout in readouts]
-    asked, trained = grid.steps(cells)
-    seconds = [seconds_of_job(s, runs, pack) for pack in packs(s, runs)]
+    asked, trained = cells.steps(runs)
+    seconds = [packs.seconds(pack, s) for pack in packs.of_study(s, runs)]
     memory = [cost.memory_mb(t, readouts, s.data) for t, readouts in runs.items()]
     gpu = max(gpu for _, gpu in memory)
     rows: dict[str, float | None] = {
-        "cells": len(cells),
+        "cells": sum(map(len, runs.values())),
         "runs": len(runs),
         "steps, if each cell were trained alone": asked,
         "steps trained": trained,
@@ -81,16 +81,6 @@ def column(s: Study, runs: Runs, store: Path) -> dict[str, float | None]:
     return rows
 
 
-def packs(s: Study, runs: Runs) -> list[list[Trajectory]]:
-    """What each job of a study trains."""
-    return grid.packs(runs, lambda t, r: cost.seconds(t, r, s.data), s.training.job_seconds)
-
-
-def seconds_of_job(s: Study, runs: Runs, pack: Iterable[Trajectory]) -> float:
-    """Of the job that trains a pack."""
-    return START_SECONDS + sum(cost.seconds(t, runs[t], s.data) for t in pack)
-
-
 def total(runs: Runs, measure: Callable[[Trajectory, list[Readout]], float]) -> float:
     return sum(measure(t, readouts) for t, readouts in runs.items())
 
@@ -106,10 +96,9 @@ def makespan(seconds: list[float], jobs: int) -> float:
 
 def measured_hours(s: Study, runs: Runs) -> float | None:
     """Of training, evaluating and reading out; None unless all runs are finished."""
-    files = [Path(s.results, "cells", t.name, "run.json") for t in runs]
-    if not all(file.exists() for file in files):
+    records = finished(s, runs)
+    if records is None:
         return None
-    records = [json.loads(file.read_text()) for file in files]
     sessions = [session for record in records for session in record["sessions"]]
     spent = sum(x["training_seconds"] + x["evaluation_seconds"] for x in sessions)
     return (spent + sum(record["readout_seconds"] for record in records)) / 3600
@@ -117,10 +106,21 @@ def measured_hours(s: Study, runs: Runs) -> float | None:
 
 def measured_disk(s: Study, runs: Runs, store: Path) -> float | None:
     """Of the states and results, GB; None unless all runs are finished."""
-    if measured_hours(s, runs) is None:
+    if finished(s, runs) is None:
         return None
     checksum = json.loads(Path(s.results, "data.json").read_text())["checksum"]
-    folders = [store / grid.digest(t.spec(checksum)) for t in runs]
-    folders += [Path(s.results, "cells", t.name) for t in runs]
-    files = (file for folder in folders for file in folder.iterdir())
-    return sum(file.stat().st_size for file in files) / 1e9
+    folders = [store / cells.digest(t.key(checksum)) for t in runs]
+    files = [file for folder in folders for file in folder.iterdir()]
+    names = [pack.name for pack in packs.of_study(s, runs)]
+    results = [file for name in names for file in packs.files(Path(s.results), name)]
+    return sum(file.stat().st_size for file in (*files, *results) if file.exists()) / 1e9
+
+
+def finished(s: Study, runs: Runs) -> list[dict] | None:
+    """What is recorded of the runs; None unless all are finished."""
+    of_study = packs.of_study(s, cells.runs_of(grid.cells(s)))
+    results = Path(s.results)
+    if not all(packs.files(results, pack.name)[0].exists() for pack in of_study):
+        return None
+    records = {r["run"]: r for r in packs.read_all(results, of_study) if "run" in r}
+    return [records[trajectory.name] for trajectory in runs]

@@ -27,6 +27,12 @@ def start(processes: int, device: str) -> None:
         dist.init_process_group("cpu:gloo,cuda:nccl" if device == "cuda" else "gloo")
 
 
+def stop() -> None:
+    """Leave them, in the end."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
 def share(n: int) -> slice:
     """Of a batch of `n`, what this process takes."""
     return slice(RANK * n // PROCESSES, (RANK + 1) * n // PROCESSES)

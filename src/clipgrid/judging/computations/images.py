@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 from clipgrid.judging.computations import probes
 from clipgrid.judging.computations.answers import Answer, decided
 from clipgrid.lazy import Lazy, torch
+from clipgrid.study.cells import Augmentation
 from clipgrid.study.parts import computation
 
 if TYPE_CHECKING:
-    from clipgrid.images import augment
+    from clipgrid.images import augmentations
     from clipgrid.judging.evidence import Evidence
 else:
-    augment = Lazy("clipgrid.images.augment")
+    augmentations = Lazy("clipgrid.images.augmentations")
 
 
 @computation("augmentation_enlarges_the_store")
@@ -22,10 +23,9 @@ def augmentation_enlarges_the_store(evidence: Evidence) -> Answer:
     data = probes.dataset(evidence)
     images = data.images[data.train[:100]]
     generator = torch.Generator().manual_seed(0)
-    draws = [
-        augment.draw("flip+crop", len(images), data.about["size"], generator) for _ in range(10)
-    ]
-    seen = torch.cat([augment.augment(images, "flip+crop", drawn) for drawn in draws]).flatten(1)
+    both, size = Augmentation.read("flip+crop").choices, data.about["size"]
+    draws = [augmentations.draw(both, len(images), size, generator) for _ in range(10)]
+    seen = torch.cat([augmentations.augment(images, both, drawn) for drawn in draws]).flatten(1)
     distinct, plain = len(seen.unique(dim=0)), len(images.flatten(1).unique(dim=0))
     return decided(
         distinct > plain,

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from clipgrid.lazy import Lazy, torch
-from clipgrid.study.grid import Trajectory
+from clipgrid.study.cells import Trajectory
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -15,11 +15,14 @@ if TYPE_CHECKING:
     from clipgrid import models
     from clipgrid.images import data
     from clipgrid.judging.evidence import Evidence
-    from clipgrid.training import trainer
+    from clipgrid.training import loop, readouts
+    from clipgrid.training import run as training
 else:
     models = Lazy("clipgrid.models")
     data = Lazy("clipgrid.images.data")
-    trainer = Lazy("clipgrid.training.trainer")
+    loop = Lazy("clipgrid.training.loop")
+    readouts = Lazy("clipgrid.training.readouts")
+    training = Lazy("clipgrid.training.run")
 
 LIMIT = 1.0  # λ
 
@@ -71,31 +74,31 @@ def dataset(evidence: Evidence) -> data.Dataset:
 
 def run(
     evidence: Evidence, steps: int, decays: Iterable[float] = (), **settings: Any
-) -> trainer.Run:
+) -> training.Run:
     """A narrow AlexNet after so many steps, with moving averages of these decays; on one thread,
     as more of them change bits."""
     usual: dict[str, Any] = {
-        **{"model": "alexnet", "width": 0.125, "optimizer": "momentum", "learning_rate": 0.03},
-        **{"threshold": LIMIT, "augmentation": "none", "seed": 0, "evaluate_every": 1000},
+        **{"model": "alexnet:width=0.125", "optimizer": "momentum", "learning_rate": 0.03},
+        **{"clip": LIMIT, "seed": 0, "evaluate_every": 1000},
     }
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    trained = trainer.Run(Trajectory(**usual | settings), dataset(evidence), set(decays))
-    trained.advance(steps)
+    trained = training.Run(Trajectory(**usual | settings), dataset(evidence), set(decays))
+    loop.advance(trained, steps)
     torch.set_num_threads(threads)
     return trained
 
 
-def telemetry(run: trainer.Run) -> Tensor:
-    """A row a step of all that it saw: the loss first, the share that was clipped last."""
+def telemetry(run: training.Run) -> dict[str, Tensor]:
+    """A column [steps] of each thing that its steps saw: loss, norm, share, ..."""
     return run.history.steps
 
 
-def average(run: trainer.Run, decay: float) -> dict[str, Tensor]:
+def average(run: training.Run, decay: float) -> dict[str, Tensor]:
     """The moving average of that decay."""
-    return run.averages[decay]
+    return run.averages[decay].weights
 
 
-def look(run: trainer.Run, index: Tensor) -> tuple[float, float]:
+def look(run: training.Run, index: Tensor) -> tuple[float, float]:
     """Loss and accuracy on these images."""
-    return run.evaluate(index)
+    return readouts.evaluate(run, index)

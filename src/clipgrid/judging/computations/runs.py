@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 from clipgrid.judging.computations import probes
 from clipgrid.judging.computations.answers import Answer, decided
 from clipgrid.lazy import torch
-from clipgrid.study.grid import family
-from clipgrid.study.names import model_name
+from clipgrid.study.axes import family, model_label
 from clipgrid.study.parts import computation
 
 if TYPE_CHECKING:
@@ -49,8 +48,8 @@ def hyper_parameters(evidence: Evidence) -> Answer:
         return any(not torch.equal(x, y) for x, y in zip(a, b, strict=True))
 
     usual = clipped()
-    threshold = differs(usual, clipped(threshold=0.5))
-    kind = differs(usual, clipped(clip="l1norm"))
+    threshold = differs(usual, clipped(clip=0.5))
+    kind = differs(usual, clipped(clip="l1norm1"))
     prefix = _prefix_differs(evidence)
     return decided(
         threshold and kind and prefix,
@@ -65,7 +64,7 @@ def hyper_parameters(evidence: Evidence) -> Answer:
 def _prefix_differs(evidence: Evidence) -> bool:
     """Whether the first 3 steps of a run of 6 differ from a run of 3, trained apart."""
     short, long = (probes.telemetry(probes.run(evidence, steps)) for steps in (3, 6))
-    return not torch.equal(short, long[:3])
+    return any(not torch.equal(short[name], long[name][:3]) for name in short)
 
 
 @computation("longer_runs_converge_faster")
@@ -100,11 +99,11 @@ def average_tracks_losses(evidence: Evidence) -> Answer:
 def only_the_product_matters(evidence: Evidence) -> Answer:
     """Runs of 50 steps, all clipped, of which λ and the learning rate differ, but not λη."""
     small, large, other = (
-        probes.telemetry(probes.run(evidence, 50, threshold=threshold, learning_rate=rate))
+        probes.telemetry(probes.run(evidence, 50, clip=threshold, learning_rate=rate))
         for threshold, rate in ((2**-5, 2**-3), (2**-8, 2**0), (2**-8, 2**-3))
     )
-    always = all(bool((steps[:, -1] > 0).all()) for steps in (small, large, other))
-    apart = [float((small[:, 0] - steps[:, 0]).abs().max()) for steps in (large, other)]
+    always = all(bool((steps["share"] > 0).all()) for steps in (small, large, other))
+    apart = [float((small["loss"] - steps["loss"]).abs().max()) for steps in (large, other)]
     return decided(
         always and apart[0] == 0 < apart[1],
         "Two runs of 50 clipped steps with one λη (λ = 1/32, η = 1/8 and λ = 1/256, η = 1) differ"
@@ -142,7 +141,7 @@ def underfitting_by_overfitting(evidence: Evidence) -> Answer:
     return Answer(
         "ill-posed",
         "A net can't fit its training images badly because it fits them too well. Here"
-        f" {' and '.join(map(model_name, runs.model.unique()))} at T = 1000 and λ = 1 has"
+        f" {' and '.join(map(model_label, runs.model.unique()))} at T = 1000 and λ = 1 has"
         f" {train:.1f}% training accuracy and a gap of {gap:.1f} points to the test images.",
         train,
         "train_accuracy",

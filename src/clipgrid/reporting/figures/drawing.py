@@ -1,0 +1,199 @@
+"""What the figures share: their look and their files, colours, panels, legends, dots with means."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import textwrap
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from clipgrid.lazy import mpl, np, pd, plt, sns
+from clipgrid.reporting import text
+from clipgrid.reporting.arms import by_clip, clips_in
+from clipgrid.study.cells import Clip
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from clipgrid.judging.evidence import Evidence
+    from clipgrid.study.parts import Part
+
+WIDTH = 7.0  # inches; two columns of a paper
+
+
+def style() -> None:
+    """Set the look of all figures, and make the files depend on nothing but their data."""
+    sns.set_theme(context="paper", style="ticks", palette="colorblind")
+    mpl.rcParams |= {
+        "figure.constrained_layout.use": True,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.titlesize": 9,
+        "axes.grid": True,
+        "grid.color": "0.92",
+        "legend.frameon": False,
+        "svg.hashsalt": "clipgrid",
+        "svg.fonttype": "none",
+        "pdf.fonttype": 42,
+    }
+
+
+def exhibit(part: Part, evidence: Evidence) -> Figure:
+    """Draw a figure and write it below the study's results, its caption beside it."""
+    from clipgrid.study import config
+
+    figure = part.run(evidence)
+    stem = evidence.results / "figures" / part.name
+    save(figure, stem)
+    caption = text.page(
+        "caption.html", caption=part.about["caption"], settings=config.settings(evidence.study)
+    )
+    stem.with_suffix(".rst").write_text(text.as_caption(caption))
+    return figure
+
+
+def heading(part: Part) -> str:
+    """What stands above a figure in the notebook, as HTML."""
+    return text.page("heading.html", title=part.label, caption=part.about["caption"])
+
+
+def save(figure: Figure, stem: Path) -> None:
+    """Write `stem`.svg and `stem`.pdf, without a date."""
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(stem.with_suffix(".svg"), metadata={"Date": None})
+    figure.savefig(stem.with_suffix(".pdf"), metadata={"CreationDate": None})
+
+
+# ---- what is drawn -----------------------------------------------------------------------------
+
+
+def colours(table: pd.DataFrame) -> dict[str, Any]:
+    """A colour for each clip in a table, by name, in order; no clipping is grey. The decades of λ
+    have the same in every figure."""
+    distinct = [c for c in sns.color_palette("colorblind") if len(set(c)) > 1]  # without its grey
+    decades = dict(zip((1, 10, 0.1, 100, 0.01), distinct, strict=False))
+    others = itertools.cycle([*distinct[len(decades) :], *sns.color_palette("dark")])
+
+    def colour(clip: Clip) -> Any:
+        if clip.observes:
+            return (0.35, 0.35, 0.35)
+        decade = decades.get(clip.threshold) if clip.kind == "norm" else None
+        return decade or next(others)
+
+    return {clip.label: colour(clip) for clip in clips_in(table)}
+
+
+def training_loss(evidence: Evidence, row: Any) -> pd.Series:
+    """The training loss (nats) by step, smoothed as in all measures, thinned for drawing."""
+    losses = evidence.smoothed(evidence.losses(row))
+    by_step = losses.set_axis(range(1, len(losses) + 1))
+    return by_step.iloc[:: max(1, evidence.study.training.evaluate_every // 5)]
+
+
+def mean_and_half_width(values: pd.Series) -> tuple[float, float | None]:
+    """The mean over seeds, and the half-width of its 95% t-interval; None of one seed."""
+    from clipgrid.judging.statistics import t_interval
+
+    mean, half_width, _ = t_interval(values)
+    return mean, None if math.isnan(half_width) else half_width
+
+
+# ---- panels and legends ------------------------------------------------------------------------
+
+
+def empty(words: str) -> Figure:
+    """A figure that says why there is nothing to draw."""
+    figure, axes = plt.subplots(figsize=(WIDTH, 0.8))
+    axes.text(0.5, 0.5, words, ha="center", va="center", color="0.35")
+    axes.axis("off")
+    return figure
+
+
+def panels(names: pd.Series, rows: int = 1, height: float = 2.2, **subplots: Any) -> Any:
+    """(figure, axes, names) with a column a name, and the name above it; at most four abreast where
+    there is one row."""
+    arms = list(dict.fromkeys(names))
+    one_row = rows == 1
+    rows = math.ceil(len(arms) / 4) if one_row else rows  # as many as needed, equally full
+    columns = math.ceil(len(arms) / rows) if one_row else len(arms)
+    figure, axes = plt.subplots(
+        rows,
+        columns,
+        figsize=({1: 3.6, 2: 5.4}.get(columns, WIDTH), height * rows + 0.3),
+        squeeze=False,
+        **subplots,
+    )
+    for one in axes.flat[len(arms) :] if one_row else ():  # that no name needs
+        one.remove()
+    letters = {1: 50, 2: 38, 3: 32}.get(columns, 24)  # that fit above a panel
+    for one, arm in zip(axes.flat, arms, strict=False):
+        one.set_title(textwrap.fill(arm, letters, replace_whitespace=False))
+    return figure, axes, arms
+
+
+def legend(figure: Figure) -> None:
+    """One legend for all panels, above them."""
+    found: dict[str, Any] = {}
+    for axes in figure.axes:
+        handles, labels = axes.get_legend_handles_labels()
+        found = dict(zip(labels, handles, strict=True)) | found
+    handles, labels = list(found.values()), list(found)
+    widest = max(map(len, labels), default=1)
+    # At 8 points, an inch holds some 16 letters; the line before each label is as long as 6.
+    columns = min(len(labels), int(16 * figure.get_figwidth() / (widest + 6)))
+    rows = math.ceil(len(labels) / columns)
+    figure.set_figheight(figure.get_figheight() + 0.18 * (rows - 1))
+    figure.legend(handles, labels, loc="outside upper center", ncols=columns, fontsize=8)
+
+
+# ---- dots --------------------------------------------------------------------------------------
+
+
+def dots_by_clip(
+    cells: pd.DataFrame, x: str, values: pd.Series, label: str, zero: bool = False
+) -> Figure:
+    """A panel an `arm`: for each `x` and clip a dot a seed and the mean with its 95% t-interval."""
+    cells = cells.assign(value=values)
+    if cells.value.isna().all():
+        return empty("The study has no finished cells to compare here.")
+    palette = colours(cells)
+    figure, axes, arms = panels(cells.arm, sharey=True)
+    for one, arm in zip(axes.flat, arms, strict=False):
+        here = cells[cells.arm == arm]
+        positions = {v: i for i, v in enumerate(sorted(here[x].unique()))}
+        for k, (name, mine) in enumerate(by_clip(here, list(palette))):
+            shift = min(0.25, 0.8 / len(palette)) * (k - (len(palette) - 1) / 2)
+            at = mine[x].map(positions) + shift
+            one.plot(at, mine.value, "o", ms=3, mew=0, alpha=0.55, color=palette[name])
+            means = {positions[v] + shift: group.value for v, group in mine.groupby(x)}
+            mean_bars(one, means, color=palette[name], label=name)
+        if zero:
+            one.axhline(0, color="0.6", lw=0.8, zorder=0)
+        one.set(xlim=(-0.5, len(positions) - 0.5))
+        one.set_xticks(range(len(positions)), [str(v) for v in positions])
+        one.set_xlabel("iterations T" if x == "iterations" else "")
+        one.grid(axis="x", visible=False)
+    fit_to_points(axes, cells.value)
+    for one in axes[:, 0]:
+        one.set_ylabel(label)
+    legend(figure)
+    return figure
+
+
+def mean_bars(axes: Axes, groups: dict[float, pd.Series], label: str, **line: Any) -> None:
+    """At each x a bar at the mean of its values, with its 95% t-interval."""
+    for at, values in groups.items():
+        mean, half_width = mean_and_half_width(values)
+        axes.errorbar(
+            at, mean, yerr=half_width, fmt="_", ms=9, mew=1.8, elinewidth=0.9, label=label, **line
+        )
+        label = "_"  # one entry in the legend
+
+
+def fit_to_points(axes: np.ndarray, values: pd.Series) -> None:
+    """Scale y to the seeds' own values: intervals of three seeds may run far out of the picture."""
+    low, high = values.min(), values.max()
+    margin = 0.1 * (high - low) or 1.0
+    axes.flat[0].set_ylim(low - margin, high + margin)

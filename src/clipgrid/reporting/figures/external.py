@@ -1,0 +1,111 @@
+"""Facts that others have published, seen here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from clipgrid.lazy import mpl, np, pd, plt
+from clipgrid.reporting.arms import by_clip, sweep, usual
+from clipgrid.reporting.figures import EXTERNAL
+from clipgrid.reporting.figures.drawing import WIDTH, colours, empty
+from clipgrid.study.axes import model_label
+from clipgrid.study.parts import figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from clipgrid.judging.evidence import Evidence
+
+Palette = dict[str, Any]
+
+
+@figure(
+    "external",
+    title="Published facts, seen here",
+    caption="Four facts that others have published (see the table for sources). a: failed runs"
+    " over all models. b: a mark is a run that was clipped at every step; runs of one"
+    " product λ · η lie together, whatever their λ. c: a net with batch norm and without."
+    " d: accuracy on test images when a share of the training labels is exchanged. Colour"
+    " is λ.",
+    category=EXTERNAL,
+    order=10,
+)
+def external(evidence: Evidence) -> Figure:
+    """Failures over the learning rate; speed over λη; batch norm; label noise."""
+    swept = sweep(evidence.cells)
+    if swept.empty:
+        return empty("The study has one learning rate.")
+    plain = usual(evidence.cells, label_noise=False)
+    plain = plain[(plain["clip"] == "norm") & (plain.optimizer == swept.optimizer.iloc[0])]
+    at_one_t = plain[(plain.label_noise == 0) & (plain.iterations == swept.iterations.iloc[0])]
+    palette = colours(plain)
+    drawn, axes = plt.subplots(2, 2, figsize=(WIDTH, 4.6))
+    failures(axes[0, 0], swept, palette)
+    products(axes[0, 1], evidence, swept, palette)
+    batch_norm(axes[1, 0], at_one_t, palette)
+    label_noise(axes[1, 1], plain, palette)
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    drawn.legend(handles, labels, loc="outside upper center", ncols=len(labels), fontsize=8)
+    return drawn
+
+
+def failures(axes: Axes, swept: pd.DataFrame, palette: Palette) -> None:
+    for name, mine in by_clip(swept):
+        failed = 100 * (mine.status != "finished").groupby(mine.learning_rate).mean()
+        axes.plot(failed.index, failed, "-o", ms=3.5, lw=1.2, color=palette[name], label=name)
+    axes.set(xscale="log", xlabel="learning rate η", ylabel="failed runs (%)", ylim=(-4, 104),
+             title="a  clipping widens the range of η")  # fmt: skip
+
+
+def products(axes: Axes, evidence: Evidence, swept: pd.DataFrame, palette: Palette) -> None:
+    points = swept[np.isfinite(swept.threshold) & (swept.clip_fraction == 1)]
+    markers = dict(zip(points.model.unique(), "os^Dvp*X" * 9, strict=False))
+    for name, mine in by_clip(points):
+        for row in mine.itertuples():
+            at = row.threshold * row.learning_rate
+            axes.plot(at, evidence.loss_area(row), markers[row.model], ms=3.5, mew=0, alpha=0.6,
+                      color=palette[name])  # fmt: skip
+    axes.set(xscale="log", xlabel="λ · η of runs clipped at every step",
+             ylabel="mean training loss (nats)", title="b  λ and η act as λ · η")  # fmt: skip
+    shapes = [
+        mpl.lines.Line2D([], [], marker=m, ls="", ms=4, color="0.4", label=model_label(k))
+        for k, m in markers.items()
+    ]
+    if shapes:
+        axes.legend(handles=shapes, fontsize=7, loc="best")
+
+
+def batch_norm(axes: Axes, cells: pd.DataFrame, palette: Palette) -> None:
+    models = set(cells.model)
+    plain = next((model for model in cells.model if f"{model}_bn" in models), None)
+    for model in (plain, f"{plain}_bn") if plain else ():
+        style = "--o" if model == plain else "-s"
+        for name, mine in by_clip(cells[cells.model == model]):
+            if name in ("no clipping", "λ = 1"):
+                mean = 100 * mine.groupby("learning_rate").test_accuracy.mean()
+                axes.plot(mean.index, mean, style, ms=3.5, lw=1.2, color=palette[name],
+                          label=f"{model_label(model)}, {name}")  # fmt: skip
+    axes.set(xscale="log", xlabel="learning rate η", ylabel="test accuracy (%)", ylim=(0, 150),
+             yticks=range(0, 101, 25), title="c  batch norm does what clipping does")  # fmt: skip
+    if plain:
+        axes.legend(fontsize=6.5, loc="upper center", ncols=2)
+    else:
+        axes.text(0.5, 0.5, "no net with and without it", ha="center", transform=axes.transAxes)
+
+
+def label_noise(axes: Axes, cells: pd.DataFrame, palette: Palette) -> None:
+    axes.set(xlabel="exchanged training labels (%)", ylabel="test accuracy (%)")
+    noisy = cells[cells.label_noise > 0]
+    if noisy.empty:
+        axes.text(0.5, 0.5, "no exchanged labels", ha="center", transform=axes.transAxes)
+        return
+    same = ["model", "learning_rate", "iterations", "clip", "threshold", "seed"]
+    both = cells.merge(noisy[same].drop_duplicates())
+    for name, mine in by_clip(both):
+        mean = 100 * mine.groupby("label_noise").test_accuracy.mean()
+        axes.plot(100 * mine.label_noise, 100 * mine.test_accuracy, "o", ms=3, mew=0, alpha=0.55,
+                  color=palette[name])  # fmt: skip
+        axes.plot(100 * mean.index, mean, "-", lw=1.2, color=palette[name])
+    first = both.iloc[0]
+    axes.set_title(f"d  label noise ({model_label(first.model)}, T = {first.iterations})")

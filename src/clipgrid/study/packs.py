@@ -1,0 +1,145 @@
+"""Packs: the runs that one job trains in one process, as two files of results."""
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from clipgrid import InputError
+from clipgrid.study import cost
+from clipgrid.study.cells import TRAINER_VERSION, Readout, Runs, Trajectory
+
+if TYPE_CHECKING:
+    from clipgrid.study.config import Study
+
+MOST_RUNS, MOST_CELLS = 250, 2000  # of a pack: one command names them, and its length has a limit
+LONGEST_NAME = 200  # bytes; it names files
+
+
+@dataclass(frozen=True)
+class Pack:
+    """Runs that lie near each other in the grid."""
+
+    runs: Runs
+
+    @cached_property
+    def name(self) -> str:
+        """That of its first run."""
+        return next(iter(self.runs)).name
+
+    @property
+    def description(self) -> str:
+        """What a job says that it does."""
+        return f"{len(self.runs)} runs from {self.name}" if len(self.runs) > 1 else self.name
+
+    @property
+    def text(self) -> str:
+        """The runs and their readouts, as JSON: settings that all share are given once."""
+        changed = [trajectory.changed for trajectory in self.runs]
+        shared = {k: v for k, v in changed[0].items() if all(c.get(k) == v for c in changed)}
+        runs = [
+            {k: v for k, v in settings.items() if k not in shared}
+            | {"readouts": [readout.name for readout in readouts]}
+            for settings, readouts in zip(changed, self.runs.values(), strict=True)
+        ]
+        return json.dumps({"shared": shared, "runs": runs}, separators=(",", ":"))
+
+    @property
+    def code(self) -> str:
+        """What its results depend on beside settings and data: the loop and the source of its
+        parts."""
+        keys = [trajectory.key("") for trajectory in self.runs]
+        sources = {str(choice) for key in keys for choice in sources_in(key)}
+        return " ".join([f"trainer {TRAINER_VERSION}", *sorted(sources)])
+
+
+def files(results: Path, name: str) -> tuple[Path, Path]:
+    """Where the rows of a pack's cells lie, and the histories of its runs."""
+    return results / "packs" / f"{name}.jsonl", results / "packs" / f"{name}.csv"
+
+
+def read(rows: Path) -> list[dict[str, Any]]:
+    """A record a cell (it has `cell`) and a record a run (it has `run`)."""
+    with rows.open() as lines:
+        return [json.loads(line) for line in lines]
+
+
+def of_study(study: "Study", runs: Runs) -> list[Pack]:
+    """What each job of a study trains."""
+    return pack(runs, lambda t, r: cost.seconds(t, r, study.data), study.training.job_seconds)
+
+
+def seconds(pack: Pack, study: "Study") -> float:
+    """What the job that trains a pack takes, by estimate."""
+    return cost.START_SECONDS + sum(cost.seconds(t, r, study.data) for t, r in pack.runs.items())
+
+
+def read_all(results: Path, of: Iterable[Pack]) -> list[dict[str, Any]]:
+    """The records of all these packs. (Packs that a study had before may lie beside them.)"""
+    return [record for pack in of for record in read(files(results, pack.name)[0])]
+
+
+def sources_in(key: Any) -> Iterable[str]:
+    """`name source` of each part in a key."""
+    if isinstance(key, dict):
+        if "source" in key:
+            yield f"{key['name']} {key['source']}"
+        for value in key.values():
+            yield from sources_in(value)
+    elif isinstance(key, list):
+        for value in key:
+            yield from sources_in(value)
+
+
+def parse(text: str) -> Runs:
+    """The runs in a pack's text. InputError for what is none."""
+    try:
+        content = json.loads(text)
+        runs = {}
+        for run in content["runs"]:
+            readouts = [Readout.parse(name) for name in run.pop("readouts")]
+            runs[Trajectory.model_validate({**content["shared"], **run})] = readouts
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"pack: {error}") from None
+    return runs
+
+
+def pack(
+    runs: Runs, seconds: Callable[[Trajectory, list[Readout]], float], limit: float
+) -> list[Pack]:
+    """The runs in packs: all whose names begin alike, where they take at most `limit` seconds by
+    the estimate `seconds`; of an arm that takes longer, as many seeds as that allows, and one at
+    least. InputError where two runs have one name."""
+    times = {trajectory: seconds(trajectory, readouts) for trajectory, readouts in runs.items()}
+    words = {trajectory: trajectory.words for trajectory in runs}
+    if len(set(words.values())) < len(words):
+        raise InputError("two runs of the study have the same name")
+
+    if long := next((t.name for t in runs if len(t.name.encode()) > LONGEST_NAME), ""):
+        raise InputError(f"{long}: this name is too long for a file; leave settings by default")
+
+    def fits(some: list[Trajectory]) -> bool:
+        few = len(some) <= MOST_RUNS and sum(len(runs[t]) for t in some) <= MOST_CELLS
+        return few and sum(times[t] for t in some) <= limit
+
+    def split(some: list[Trajectory], depth: int) -> Iterable[list[Trajectory]]:
+        if depth and fits(some):
+            yield some
+        elif depth == len(words[some[0]]) - 1:
+            chunk: list[Trajectory] = []
+            for trajectory in some:
+                if chunk and not fits([*chunk, trajectory]):
+                    yield chunk
+                    chunk = []
+                chunk.append(trajectory)
+            yield chunk
+        else:
+            groups: dict[str, list[Trajectory]] = {}
+            for trajectory in some:
+                groups.setdefault(words[trajectory][depth], []).append(trajectory)
+            for group in groups.values():
+                yield from split(group, depth + 1)
+
+    return [Pack({t: runs[t] for t in some}) for some in split(list(runs), 0)]

@@ -1,0 +1,74 @@
+"""Optimizers: torch's, as a study names them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field
+
+from clipgrid.lazy import torch
+from clipgrid.study.fields import NotNegative, Positive, Share
+from clipgrid.study.parts import optimizer
+
+if TYPE_CHECKING:
+    from torch.nn import Parameter
+    from torch.optim import Optimizer
+
+Momentum = Annotated[Share, Field(description="Momentum, from 0 to below 1.")]
+Decay = Annotated[
+    NotNegative, Field(description="L2 penalty; its gradient is added after clipping.")
+]
+Epsilon = Annotated[Positive, Field(description="Added to the denominator.")]
+
+
+@optimizer("momentum", label="momentum", buffers=1)
+def momentum_sgd(
+    parameters: Iterable[Parameter],
+    learning_rate: float,
+    *,
+    momentum: Momentum = 0.9,
+    weight_decay: Decay = 0.0,
+) -> Optimizer:
+    """SGD with momentum."""
+    return torch.optim.SGD(
+        parameters, learning_rate, momentum, weight_decay=weight_decay, fused=True
+    )
+
+
+@optimizer("rmsprop", label="RMSProp", buffers=2)
+def rmsprop(
+    parameters: Iterable[Parameter],
+    learning_rate: float,
+    *,
+    momentum: Momentum = 0.0,
+    weight_decay: Decay = 0.0,
+    alpha: Annotated[
+        Share, Field(description="Smoothing constant of the squared gradient.")
+    ] = 0.99,
+    eps: Epsilon = 1e-8,
+) -> Optimizer:
+    """RMSProp, as torch has it."""
+    return torch.optim.RMSprop(
+        parameters, learning_rate, alpha, eps, weight_decay, momentum, foreach=True
+    )
+
+
+@optimizer("adamw", label="AdamW", buffers=2)
+def adamw(
+    parameters: Iterable[Parameter],
+    learning_rate: float,
+    *,
+    beta1: Annotated[Share, Field(description="Smoothing constant of the gradient.")] = 0.9,
+    beta2: Annotated[Share, Field(description="Smoothing constant of its square.")] = 0.999,
+    eps: Epsilon = 1e-8,
+    weight_decay: Annotated[
+        NotNegative,
+        Field(description="Decoupled: weights shrink by the learning rate times this, no penalty."),
+    ] = 0.01,
+) -> Optimizer:
+    """AdamW, as torch has it (Loshchilov, Hutter 2019). Its weight decay is decoupled: it
+    is no part of the gradient."""
+    return torch.optim.AdamW(
+        parameters, learning_rate, (beta1, beta2), eps, weight_decay, fused=True
+    )

@@ -1,0 +1,182 @@
+"""The store: what is kept of a trajectory, written and read so that it can be trusted."""
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+from torch import Tensor
+
+from clipgrid.study.cells import Readout
+from clipgrid.training import distributed, machine
+
+
+class Store:
+    """What is kept of one trajectory, in a folder, a file each:
+
+    - `00000500.pt` is the state after 500 steps, a T: from it the run is continued;
+      `checkpoint-00000730.pt` is one made on the way to the next T, and goes when the run is done.
+    - `history-00000500.pt` is the record of those steps: what they saw, and who trained them.
+    - `T500_ema0.9.json` is what was measured there.
+
+    Each holds its content, the trajectory's `key`, the `stamp` of the machine that made it, and a
+    checksum of these. Files are written aside, flushed and renamed. One that can't be trusted is
+    passed over, and one that can't be written is done without, with a warning: what it held is
+    trained again. Of the processes that share a run, which all have the same state, the first
+    writes.
+    """
+
+    def __init__(self, folder: Path, key: dict[str, Any], device: str) -> None:
+        self.folder, self.key, self.device = folder, key, device
+        folder.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def stamp(self) -> dict[str, str]:
+        """Of this machine."""
+        return machine.stamp(self.device)
+
+    # ---- what there is ---------------------------------------------------------------------------
+
+    def newest_state(self, first: int, last: int, decays: set[float]) -> dict[str, Any] | None:
+        """The latest state in steps `first` to `last` that holds the averages of `decays`, and that
+        this kind of machine made."""
+        steps = {p: p.stem.removeprefix("checkpoint-") for p in self.folder.glob("*.pt")}
+        found = {p: int(step) for p, step in steps.items() if step.isdigit()}
+        # A checkpoint at `last` is none: its steps would be done, and its T's state not kept.
+        found = {p: n for p, n in found.items() if first <= n < last + (p.stem == steps[p])}
+        for path in sorted(found, key=lambda p: found[p], reverse=True):
+            kept = self.read(path)
+            if kept and kept["stamp"] != self.stamp:
+                theirs, ours = (", ".join(s.values()) for s in (kept["stamp"], self.stamp))
+                reason = f"it was made by {theirs}, and bits differ on {ours}"
+                warn(f"passing over {path}, not a state of this machine: {reason}")
+            elif kept and decays <= set(kept["content"]["averages"]):
+                return kept["content"]
+        return None
+
+    def record(self, step: int) -> dict[str, Any] | None:
+        """The record of a run's first `step` steps, with the stamp of whoever trained them."""
+        return self.read(self.folder / f"history-{step:08d}.pt")
+
+    def readout(self, readout: Readout) -> dict[str, Any] | None:
+        """What was measured, with the stamp of whoever did."""
+        return self.read(self.folder / f"{readout.name}.json")
+
+    def read(self, path: Path) -> dict[str, Any] | None:
+        """What a file of the store holds, where it can be trusted."""
+        if not path.exists():
+            return None
+        try:
+            if path.suffix == ".json":
+                kept = json.loads(path.read_text())
+            else:
+                kept = torch.load(path, weights_only=True, map_location="cpu")
+            if kept["key"] != self.key:
+                raise ValueError("it is of another trajectory")
+            if kept.pop("checksum") != checksum(kept):
+                raise ValueError("its content was altered")
+        except Exception as error:  # a torn or foreign file fails in many ways
+            what = "readout" if path.suffix == ".json" else "state"
+            warn(f"passing over {path}, not a {what} of this run: {first_line(error)}")
+            return None
+        return kept
+
+    # ---- what is added ---------------------------------------------------------------------------
+
+    def save_state(self, state: dict[str, Any]) -> bool:
+        """Whether it could be done; so with the others."""
+        return self.write(f"{state['step']:08d}.pt", state)
+
+    def save_checkpoint(self, state: dict[str, Any]) -> bool:
+        name = f"checkpoint-{state['step']:08d}.pt"
+        older = [path for path in self.folder.glob("checkpoint-*.pt") if path.name != name]
+        saved = self.write(name, state)
+        if saved and not distributed.RANK:
+            for path in older:
+                path.unlink(missing_ok=True)
+        return saved
+
+    def save_record(self, record: dict[str, Any]) -> bool:
+        return self.write(f"history-{record['step']:08d}.pt", record)
+
+    def save_readout(self, readout: Readout, content: dict[str, Any]) -> bool:
+        return self.write(f"{readout.name}.json", content)
+
+    def write(self, name: str, content: dict[str, Any]) -> bool:
+        if distributed.RANK:
+            return True
+        kept: dict[str, Any] = {"key": self.key, "stamp": self.stamp, "content": content}
+        kept["checksum"] = checksum(kept)
+        try:
+            with aside(self.folder / name) as file:
+                if name.endswith(".json"):
+                    file.write(json.dumps(kept, allow_nan=False).encode())
+                else:
+                    torch.save(kept, file)
+        except (OSError, RuntimeError) as error:  # torch says RuntimeError where the disk is full
+            what = f"{self.folder / name} can't be written; is the disk full?"
+            warn(f"{what}: {first_line(error)}")
+            return False
+        return True
+
+    def sweep(self, last: int) -> None:
+        """Remove the checkpoints of a run that is done to step `last`, and what a killed process
+        left half written."""
+        if distributed.RANK:
+            return
+        checkpoints = [
+            path
+            for path in self.folder.glob("checkpoint-*.pt")
+            if int(path.stem.removeprefix("checkpoint-")) <= last
+        ]
+        for path in [*checkpoints, *self.folder.glob("*.tmp")]:
+            path.unlink(missing_ok=True)
+
+
+@contextmanager
+def aside(path: Path, mode: str = "wb") -> Iterator[IO]:
+    """A file to write that takes the place of `path` once it is whole and on the disk."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        encoding, newline = (None, None) if "b" in mode else ("utf-8", "")
+        with temporary.open(mode, encoding=encoding, newline=newline) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:  # a full disk's doesn't name the file
+        raise OSError(error.errno, error.strerror, str(path)) from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def checksum(content: Any) -> str:
+    """SHA-256 over nested dicts and lists of tensors and plain values."""
+    digest = hashlib.sha256()
+    feed(content, digest.update)
+    return digest.hexdigest()
+
+
+def feed(content: Any, update: Callable[[Any], None]) -> None:
+    if isinstance(content, Tensor):
+        update(f"{content.dtype}{list(content.shape)}".encode())
+        update(content.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    elif isinstance(content, dict | list | tuple):
+        update(f"{len(content)}:".encode())
+        for item in content.items() if isinstance(content, dict) else content:
+            feed(item, update)
+    else:
+        update(f"{content!r};".encode())
+
+
+def first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0] or type(error).__name__
+
+
+def warn(what: str) -> None:
+    print(f"clipgrid: warning: {what}", file=sys.stderr)

@@ -1,0 +1,330 @@
+"""The figures, from a made-up study whose numbers are known."""
+
+import math
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+from clipgrid.reporting import figures
+from clipgrid.reporting.arms import pairs
+from clipgrid.reporting.figures import drawing
+from clipgrid.reporting.figures.learning_curves import learning_curves
+from clipgrid.study import config as study
+from clipgrid.study import parts
+
+PARTS = {name: parts.find("figure", name) for name in parts.names("figure")}
+
+
+@pytest.fixture(autouse=True)
+def close_figures():
+    drawing.style()
+    yield
+    plt.close("all")
+
+
+@pytest.fixture
+def draw(evidence):
+    """A function: the figure of a name, of a study with these cells and histories."""
+    return lambda name, *tables: PARTS[name].run(evidence(*tables))
+
+
+def originals(cells):
+    return cells[(cells.augmentation == "none") & cells.ema.isna() & (cells.model == "alexnet")]
+
+
+@pytest.fixture
+def swept(cells):
+    """AlexNet at T = 500 over two learning rates and three thresholds."""
+    here = originals(cells)
+    here = here[here.iterations == 500]
+    return pd.concat([here, here.assign(learning_rate=0.1)], ignore_index=True)
+
+
+# ---- the registry -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def judged(config):
+    """A study with claims."""
+    return study.parse(config | {"claims": "claims.yaml"})
+
+
+def test_figures_are_numbered_within_their_category_by_their_order(judged):
+    labels = figures.labels(judged)
+    assert labels["forest"] == "2 Effects of the claims"
+    assert labels["heat-map"].startswith("01 ")
+    numbers = [int(labels[part.name].split()[0]) for part in figures.of(judged)
+               if part.about["category"] == figures.AT_WORK]  # fmt: skip
+    assert numbers == list(range(1, len(numbers) + 1))
+    assert labels[figures.NOTEBOOK].startswith(f"{len(numbers) + 1} ")
+
+
+def test_figures_are_listed_without_importing_what_draws_them():
+    heavy = "torch", "pandas", "matplotlib", "scipy", "seaborn"
+    code = (
+        "import sys; from pathlib import Path;"
+        " from clipgrid.reporting import figures; from clipgrid.study import config;"
+        " assert figures.labels(config.load(Path('config.yaml')));"
+        f" print([m for m in {heavy} if m in sys.modules])"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
+                         env={"PYTHONPATH": "src"})  # fmt: skip
+    assert run.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_every_figure_is_drawn_and_written_with_its_caption(name, evidence, cells, tmp_path):
+    pd.DataFrame(columns=["effect", "low", "section", "decided_by", "verdict", "unit"]).to_csv(
+        tmp_path / "claims.csv", index=False
+    )
+    figure = drawing.exhibit(PARTS[name], evidence(cells))
+    assert isinstance(figure, Figure)
+    written = tmp_path / "figures" / name
+    assert ET.parse(written.with_suffix(".svg")).getroot().tag.endswith("svg")
+    assert written.with_suffix(".pdf").read_bytes().startswith(b"%PDF")
+    caption = written.with_suffix(".rst").read_text()
+    assert PARTS[name].about["caption"][:20] in caption
+    assert "Settings: digits at 8×8 px" in caption
+
+
+def few(cells):
+    return cells.iloc[:1]
+
+
+def diverged(cells):
+    measures = [c for c in cells if c.endswith(("_accuracy", "_loss", "_gap"))]
+    return cells.assign(status="diverged", **dict.fromkeys(measures, np.nan))
+
+
+def product(cells):
+    """Every cell at each value of other axes too: with a schedule, each T is a run of its own."""
+    tables = [cells]
+    for axis, value in {"schedule": "cosine", "train_images": "100", "label_noise": 0.4,
+                        "learning_rate": 0.1}.items():  # fmt: skip
+        other = pd.concat(tables)
+        run = other.trajectory + value if axis == "schedule" else other.trajectory + axis
+        if axis == "schedule":
+            run = run + other.iterations.astype(str)
+        tables.append(other.assign(**{axis: value}, trajectory=run))
+    return pd.concat(tables, ignore_index=True)
+
+
+@pytest.mark.parametrize("name", [name for name in PARTS if name != "forest"])
+@pytest.mark.parametrize("change", [few, diverged, product])
+def test_every_figure_is_drawn_of_any_study(name, change, cells, histories, evidence):
+    cells = change(cells)
+    steps = histories[histories.trajectory == histories.trajectory.iloc[0]]
+    runs = cells[["trajectory"]].drop_duplicates()
+    histories = runs.merge(steps.drop(columns="trajectory"), how="cross")
+    assert PARTS[name].run(evidence(cells, histories)).axes
+
+
+def test_effects_are_of_tested_claims_in_the_colour_of_their_verdicts(evidence, cells, tmp_path):
+    row = {"id": "C1", "section": "1", "statement": r"costs $\\foo$", "verdict": "refuted",
+           "decided_by": "test", "measure": "test_accuracy", "unit": "points", "effect": 1.0,
+           "low": 0.0, "high": 2.0}  # fmt: skip
+    others = [{"decided_by": "computation"}, {"section": "external"}, {"low": np.nan}]
+    rows = [row, *(row | {"id": "C2"} | other for other in others)]
+    pd.DataFrame(rows).to_csv(tmp_path / "claims.csv", index=False)
+    figure = PARTS["forest"].run(evidence(cells))
+    (axes,) = figure.axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == [r"C1  costs $\\foo$"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["refuted"]
+    figure.canvas.draw()  # no formula is read from a statement
+
+
+def test_panels_stand_in_the_order_of_the_study(cells, draw):
+    """Also where the run to the largest T comes late in the table."""
+    late = (cells.model == "alexnet") & (cells.iterations == 1000)
+    moved = pd.concat([cells[~late], cells[late]], ignore_index=True)
+    titles = [axes.get_title() for axes in draw("gradient-norms", moved).axes]
+    assert titles == ["AlexNet", "VGG-11"]
+
+
+# ---- figures of cells ---------------------------------------------------------------------------
+
+
+def test_a_pair_is_the_same_cell_without_the_axis(cells):
+    ema = pairs(cells, "ema")
+    assert len(ema) == len(cells) / 2
+    assert ema.difference.tolist() == pytest.approx([0.01] * len(ema))
+    flip = pairs(cells, "augmentation").query("augmentation == 'flip'")
+    assert flip.difference.tolist() == pytest.approx([-0.05] * len(flip))
+
+
+def test_no_clipping_has_a_colour_of_its_own_and_lambdas_differ(cells):
+    palette = drawing.colours(cells)
+    assert list(palette) == ["λ = 1", "λ = 10", "no clipping"]
+    assert len(set(map(tuple, palette.values()))) == 3
+    two = drawing.colours(cells[cells.threshold != 10])
+    assert two == {name: palette[name] for name in ("λ = 1", "no clipping")}
+
+
+def test_a_threshold_has_the_same_colour_in_every_figure(cells):
+    few = cells[cells.threshold != 10]
+    assert drawing.colours(few)["λ = 1"] == drawing.colours(cells)["λ = 1"]
+    more = pd.concat([cells, cells.assign(threshold=0.1), cells.assign(threshold=3.0)])
+    palette = drawing.colours(more)
+    assert palette["λ = 1"] == drawing.colours(cells)["λ = 1"]
+    assert len(set(map(str, palette.values()))) == len(palette)
+
+
+def test_kinds_of_clipping_are_told_apart_everywhere(cells, evidence, draw, of_kinds, kind_names):
+    cells = of_kinds(cells)
+    assert list(drawing.colours(cells)) == kind_names
+    for figure in (learning_curves(evidence(cells), cells), draw("accuracy", cells)):
+        (legend,) = figure.legends
+        assert [text.get_text() for text in legend.get_texts()] == kind_names
+
+
+def test_the_gradient_norms_have_a_line_for_the_thresholds_of_the_global_norm_alone(
+    cells, draw, of_kinds
+):
+    one, *_ = draw("gradient-norms", of_kinds(cells)).axes
+    dashed = [line.get_ydata()[0] for line in one.lines if line.get_linestyle() == "--"]
+    assert dashed == [10]
+
+
+@pytest.mark.parametrize(
+    ("name", "panels", "seeds_drawn"),
+    [
+        ("accuracy", 2, 36),
+        ("generalization-gap", 2, 36),
+        ("paired-ema", 2, 36),
+        ("paired-augmentation", 4, 72),
+    ],
+)
+def test_a_figure_of_cells_draws_every_seed_and_has_axes_with_names(
+    cells, draw, name, panels, seeds_drawn
+):
+    figure = draw(name, cells)
+    assert len(figure.axes) == panels
+    assert figure.axes[0].get_ylabel()
+    dots = sum(
+        len(line.get_xdata())
+        for axes in figure.axes
+        for line in axes.lines
+        if line.get_marker() == "o"
+    )
+    assert dots == seeds_drawn
+
+
+def test_the_clip_fraction_is_written_in_each_field(cells, draw):
+    texts = [text.get_text() for text in draw("clip-fraction", cells).axes[0].texts]
+    assert texts.count("50.0") == texts.count("0.0") == 12
+
+
+@pytest.mark.parametrize("name", ["paired-ema", "paired-augmentation", "clip-fraction"])
+def test_a_study_without_such_cells_gets_a_figure_that_says_so(cells, draw, name):
+    plain = cells[cells.ema.isna() & (cells.augmentation == "none") & (cells.threshold > 1e9)]
+    assert "The study" in draw(name, plain).axes[0].texts[0].get_text()
+
+
+def test_the_heat_map_says_how_many_runs_failed_and_has_a_dash_where_all_diverged(swept, draw):
+    bad = (swept.learning_rate == 0.1) & (swept.threshold == math.inf)
+    swept.loc[bad, ["status", "test_accuracy"]] = ["diverged", math.nan]
+    one = (swept.learning_rate == 0.1) & (swept.threshold == 10) & (swept.seed == 0)
+    swept.loc[one, "status"] = "collapsed"
+    axes = draw("heat-map", swept).axes[0]
+    words = [text.get_text() for text in axes.texts]
+    assert words == ["52", "–\n3/3 †", "52", "52\n1/3 †", "62", "62"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["none", "10", "1"]
+
+
+def test_without_two_learning_rates_the_heat_map_says_so(cells, draw):
+    figure = draw("heat-map", originals(cells))
+    assert "one learning rate" in figure.axes[0].texts[0].get_text()
+
+
+def test_a_figure_is_the_same_file_each_time(cells, draw, tmp_path):
+    for stem in ("a", "b"):
+        drawing.save(draw("accuracy", cells), tmp_path / stem)
+    for kind in (".svg", ".pdf"):
+        once, again = ((tmp_path / stem).with_suffix(kind).read_bytes() for stem in ("a", "b"))
+        assert once == again
+
+
+# ---- figures of runs ----------------------------------------------------------------------------
+
+
+def test_figures_of_runs_have_a_line_of_each_threshold(cells, evidence, draw):
+    for figure in (learning_curves(evidence(cells), cells), draw("gradient-norms", cells)):
+        (legend,) = figure.legends
+        names = [text.get_text() for text in legend.get_texts()]
+        assert names == ["λ = 1", "λ = 10", "no clipping"]
+
+
+def test_figures_of_diverged_runs_are_drawn(cells, histories, evidence, draw):
+    histories.loc[histories.step > 20, ["loss", "norm"]] = np.nan
+    histories.loc[histories.step == 20, "norm"] = np.inf
+    assert learning_curves(evidence(cells, histories), cells).axes
+    assert draw("gradient-norms", cells, histories).axes
+
+
+@pytest.fixture
+def claims(config, tmp_path):
+    """The file of the study's claims, of which one names an accuracy to reach."""
+    path = tmp_path / "claims.yaml"
+    config["claims"] = str(path)
+    path.write_text(CLAIMS)
+    return path
+
+
+def test_a_run_that_never_gets_there_lies_above_those_that_do(swept, histories, draw, claims):
+    slow = set(swept.trajectory[swept.threshold == 1])
+    fast = histories.validation_accuracy.notna() & ~histories.trajectory.isin(slow)
+    histories.loc[fast, "validation_accuracy"] = 0.9
+    axes = draw("time-to-target", swept, histories).axes[0]
+    heights = {line.get_label(): max(line.get_ydata()) for line in axes.lines}
+    assert heights["λ = 1"] > 500 > heights["λ = 10"] == 10
+
+
+CLAIMS = """
+claims:
+  C1: {section: "1", kind: comparative, statement: x, family: x, exhibit: x,
+       rules: [{statistic: sign test, target: 70 %, claim: later,
+                arm: {clips: [1]}, baseline: {clips: [10]}}]}
+"""
+
+
+def test_the_steps_are_counted_to_the_target_that_a_claim_names(swept, draw, claims):
+    claims.write_text(CLAIMS.replace("70 %", "55 %"))
+    axes = draw("time-to-target", swept).axes[0]
+    assert axes.get_ylabel().startswith("steps to 55%")
+    assert max(line.get_ydata()[0] for line in axes.lines[:6]) == 10  # the first look found 60%
+    claims.write_text(CLAIMS.replace("70 %", "61 %"))
+    lines = draw("time-to-target", swept).axes[0].lines[:6]
+    assert min(min(line.get_ydata()) for line in lines) > 500
+
+
+def test_without_a_claim_that_names_a_target_the_figure_says_so(swept, draw):
+    axes = draw("time-to-target", swept).axes[0]
+    assert "no claim that names an accuracy" in axes.texts[0].get_text()
+
+
+MINE = """
+from clipgrid.lazy import plt
+from clipgrid.study.parts import figure
+
+@figure("mine", title="Mine", caption="A figure from outside.", category="6 Mine", order=1)
+def mine(evidence):
+    drawn, axes = plt.subplots()
+    axes.plot(evidence.cells.test_accuracy)
+    return drawn
+"""
+
+
+def test_a_figure_of_an_extension_is_one_like_ours(cells, evidence, judged, tmp_path, monkeypatch):
+    monkeypatch.setitem(parts.KINDS, "figure", dict(parts.KINDS["figure"]))
+    (tmp_path / "mine.py").write_text(MINE)
+    parts.load_extension("mine.py", tmp_path)
+    assert figures.labels(judged)["mine"] == "1 Mine"
+    part = figures.of(judged)[-1]
+    drawing.exhibit(part, evidence(cells))
+    assert "A figure from outside." in (tmp_path / "figures/mine.rst").read_text()

@@ -1,0 +1,215 @@
+"""The manual: it builds without a warning, no link leads nowhere, nothing is fetched from outside,
+it says what the code knows, and what it tells readers to type exists."""
+
+import os
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+from markdown.extensions.toc import slugify
+
+from clipgrid.study import axes, config, parts
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted((ROOT / "docs").glob("*.md"))
+TEXTS = [*(ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "CHANGELOG")), *PAGES]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "NO_MKDOCS_2_WARNING": "1"}
+
+
+def run(*arguments):
+    done = subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        cwd=ROOT,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+# ---- the site -----------------------------------------------------------------------------------
+
+
+LOADS = {"script": "src", "img": "src", "iframe": "src", "source": "src", "link": "href"}
+
+
+class Page(HTMLParser):
+    """What a page links to, what it makes a browser load, the places in it, and its text."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.links, self.loads, self.places, self.text = [], [], set(), ""
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        given = dict(attributes)
+        self.places |= {given[key] for key in ("id", "name") if given.get(key)}
+        if tag == "a" and given.get("href"):
+            self.links.append(given["href"])
+        if tag in LOADS and given.get(LOADS[tag]) and given.get("rel") != "canonical":
+            self.loads.append(given[LOADS[tag]])
+
+    def handle_data(self, data):
+        self.text += data
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("site")
+    printed = run("-m", "mkdocs", "build", "--strict", "--site-dir", folder)
+    assert "WARNING" not in printed
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pages(site):
+    return {path: Page(path.read_text()) for path in site.rglob("*.html")}
+
+
+def test_each_page_of_the_manual_is_in_the_site(site):
+    assert len(PAGES) > 10
+    assert all((site / f"{page.stem}.html").is_file() for page in PAGES)
+
+
+def test_no_link_of_the_site_leads_nowhere(site, pages):
+    seen = 0
+    for path, page in pages.items():
+        for link in page.links + page.loads:
+            target = urlsplit(link)
+            if target.scheme or target.netloc or path.name == "404.html":  # served from any folder
+                continue
+            file = (path.parent / unquote(target.path)).resolve() if target.path else path
+            assert file.exists(), f"{path.name}: {link}"
+            if target.fragment and file in pages and not target.fragment.startswith("__"):
+                assert unquote(target.fragment) in pages[file].places, f"{path.name}: {link}"
+            seen += 1
+    assert seen > 100
+
+
+def test_the_site_loads_nothing_from_outside(site, pages):
+    loaded = [link for page in pages.values() for link in page.loads]
+    styles = [path.read_text() for path in site.rglob("*.css")]
+    loaded += [url for text in styles for url in re.findall(r"url\(['\"]?([^'\")]+)", text)]
+    loaded += [url for text in styles for url in re.findall(r"@import\s+['\"]([^'\"]+)", text)]
+    assert len(loaded) > 100
+    assert [url for url in loaded if re.match(r"(https?:)?//", url)] == []
+    html = "".join(path.read_text() for path in pages)
+    assert 'class="mermaid"' not in html and 'data-md-component="source"' not in html  # fetch
+
+
+@pytest.mark.parametrize(
+    "kind", [k for k in parts.DECORATORS if k != "computation"], ids=lambda kind: kind
+)
+def test_the_manual_names_each_part_and_its_settings(pages, kind):
+    text = " ".join(page.text for page in pages.values())
+    ours = [parts.find(kind, name) for name in parts.names(kind)]
+    ours = [part for part in ours if part.file.is_relative_to(ROOT / "src")]
+    assert ours
+    for part in ours:
+        for said in (part.name, part.label.format("…"), *part.settings.model_fields):
+            assert said in text, f"{kind} {part.name}"
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        axes.NAMES,
+        config.File.model_fields,
+        config.Data.model_fields,
+        config.StudyTraining.model_fields,
+    ],
+    ids=["axes", "study", "data", "training"],
+)
+def test_the_manual_explains_each_key_of_a_study(pages, site, names):
+    text = pages[site / "study.html"].text
+    assert [name for name in names if not re.search(rf"\b{name}\b", text)] == []
+
+
+def test_the_examples_are_in_the_manual_as_they_are_run(pages, site):
+    text = " ".join("".join(page.text for page in pages.values()).split())
+    examples = [p for p in (ROOT / "docs/examples").iterdir() if p.suffix in (".py", ".yaml")]
+    assert len(examples) > 10
+    for path in examples:
+        assert " ".join(path.read_text().split()) in text, path.name
+
+
+# ---- on a code host -----------------------------------------------------------------------------
+
+
+def places(path):
+    headings = re.findall(r"^#+ (.+)$", path.read_text(), re.MULTILINE)
+    return {slugify(heading, "-") for heading in headings}
+
+
+@pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.stem)
+def test_no_link_leads_nowhere_on_a_code_host(path):
+    links = re.findall(r"\]\(([^)\s]+)\)", re.sub(r"```.*?```", "", path.read_text(), flags=re.S))
+    for link in links:
+        target = urlsplit(link)
+        if target.scheme:
+            continue
+        file = (path.parent / target.path).resolve() if target.path else path
+        assert file.exists(), link
+        assert not target.fragment or target.fragment in places(file), link
+
+
+def test_the_readme_is_short_and_leads_to_each_page():
+    text = (ROOT / "README.md").read_text()
+    assert len(text.splitlines()) <= 150
+    linked = set(re.findall(r"\]\(docs/([\w-]+)\.md\)", text)) | {"index"}
+    assert linked == {page.stem for page in PAGES}
+
+
+def test_no_page_holds_a_path_of_the_machine_that_it_was_written_on():
+    machine = re.compile(r"(?<![\w.~-])/(?:root|home|work|tmp|Users)\b")
+    files = [*TEXTS, *(p for p in (ROOT / "docs").rglob("*") if p.suffix in (".py", ".yaml"))]
+    assert {str(p): found for p in files if (found := machine.findall(p.read_text()))} == {}
+
+
+# ---- what readers type --------------------------------------------------------------------------
+
+
+def commands():
+    """(page, command with its continued lines) of each `python -m clipgrid …` in a block."""
+    for path in TEXTS:
+        for block in re.findall(r"```sh\n(.*?)```", path.read_text(), re.S):
+            for line in block.replace("\\\n", " ").splitlines():
+                if line.startswith("python -m clipgrid"):
+                    yield path.stem, line.partition("#")[0].strip()
+
+
+def test_each_command_of_ours_that_the_manual_names_has_its_flags():
+    found = list(commands())
+    assert len(found) > 3
+    for page, command in found:
+        name, *rest = command.removeprefix("python -m clipgrid ").split()
+        known = run("-m", "clipgrid", name, "--help")
+        for flag in filter(re.compile("--").match, rest):
+            assert f"{flag} " in known, f"{page}: {command}"
+
+
+@pytest.mark.parametrize(("name", "counts"), [("smallest", (12, 4)), ("study", (48, 48))])
+def test_the_studies_of_the_manual_have_the_cells_and_runs_that_they_say(name, counts):
+    plan = run("-m", "clipgrid", "plan", f"docs/examples/{name}.yaml")
+    found = [int(re.search(rf"^{what} .* (\d+)$", plan, re.M)[1]) for what in ("cells", "runs")]
+    assert tuple(found) == counts
+
+
+def test_clipping_in_a_loop_of_ones_own_clips():
+    printed = run("docs/examples/own_loop.py")
+    assert len(re.findall(r"norm 13\d\.\d, scaled by 0\.00\d+", printed)) == 5
+
+
+def test_targets_of_make_that_the_texts_name_exist():
+    makefile = (ROOT / "Makefile").read_text()
+    named = {
+        n for path in TEXTS for n in re.findall(r"(?:^|`)make ([a-z]+)", path.read_text(), re.M)
+    }
+    assert {"paper", "test", "docs", "schema"} <= named
+    assert [name for name in named if not re.search(rf"^{name}:", makefile, re.M)] == []

@@ -231,6 +231,31 @@ def test_of_ours_what_a_part_does_not_use_is_not_in_its_checksum(extension, ours
     assert digest(extension, more + changed) != digest(extension, OPTIMIZER)
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("if 1 > 0:\n        SCALE = 3", "if 1 < 0:\n        SCALE = 3"),
+        ("while SCALE < 5:\n        SCALE += 2", "while SCALE < 9:\n        SCALE += 2"),
+        ("for SCALE in range(4): pass", "for SCALE in range(5): pass"),
+        (
+            "match 1:\n        case 1:\n            SCALE = 3",
+            "match 2:\n        case 1:\n            SCALE = 3",
+        ),
+        ("try:\n        SCALE = 3\n    except OSError: pass", "try: pass\n    finally: SCALE = 3"),
+        ("SCALE.extend([3])", "SCALE.extend([4])"),
+    ],
+    ids=["if", "while", "for", "match", "try", "call"],
+)
+def test_of_ours_what_decides_on_a_name_that_it_uses_is_in_the_checksum(
+    extension, ours, before, after
+):
+    first, second = (
+        digest(extension, OPTIMIZER.replace("SCALE = 2", f"SCALE = 2\n    {change}"))
+        for change in (before, after)
+    )
+    assert len({first, second, digest(extension, OPTIMIZER)}) == 3
+
+
 def test_of_ours_what_only_its_declaration_uses_is_not_in_the_checksum(extension, ours):
     text = OPTIMIZER.replace("ge=0", "le=LIMIT").replace('label="plain SGD"', "label=str(LIMIT)")
     text = text.replace("SCALE = 2", "LIMIT = 8\n    SCALE = 2")

@@ -16,6 +16,7 @@ Found = dict[tuple[Path, str], list[ast.stmt]]
 """The statements that stand for a name of a module."""
 IGNORED = {"annotation", "returns", "ctx", "kind", "type_comment", "type_params"}
 WHOLE = "*"
+DEFINITION = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 
 @cache
@@ -75,34 +76,46 @@ def tree(file: Path) -> ast.Module:
 
 @cache
 def bindings(file: Path) -> dict[str, list[ast.stmt]]:
-    """The statements of a module that give each of its names a value."""
+    """The statements of a module that give each of its names a value, and those around them, whose
+    conditions and loops decide on it."""
     found: dict[str, list[ast.stmt]] = defaultdict(list)
 
-    def visit(statements: list[ast.stmt]) -> None:
-        for node in statements:
-            if isinstance(node, ast.If | ast.Try | ast.With | ast.For):
-                for block in ("body", "orelse", "finalbody", "handlers"):
-                    for part in getattr(node, block, []):
-                        visit(part.body if isinstance(part, ast.ExceptHandler) else [part])
+    def visit(parent: ast.AST, around: tuple[ast.stmt, ...]) -> None:
+        for node in ast.iter_child_nodes(parent):
+            if isinstance(node, ast.ExceptHandler | ast.match_case):
+                visit(node, around)
+            if not isinstance(node, ast.stmt):
                 continue
             for name in bound(node):
-                found[name].append(node)
+                found[name] += [node, *around]
+            for_types = isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+            if not isinstance(node, DEFINITION):
+                visit(node, around if for_types else (*around, node))
 
-    visit(tree(file).body)
+    visit(tree(file), ())
     return found
 
 
 def bound(node: ast.stmt) -> Iterator[str]:
-    """The names that a statement gives a value, or changes: `x = 1`, `x[0] = 1`."""
-    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+    """The names that a statement gives a value, or may change: `x = 1`, `x[0] = 1`, `x.append(1)`.
+    Of a block, those of its head."""
+    heads: list[ast.AST] = []
+    if isinstance(node, DEFINITION):
         yield node.name
     elif isinstance(node, ast.Import | ast.ImportFrom):
         for alias in node.names:
             yield alias.asname or alias.name.partition(".")[0]
-    elif isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign):
-        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-        for target in targets:
-            yield from (n.id for n in ast.walk(target) if isinstance(n, ast.Name))
+    elif isinstance(node, ast.Assign | ast.Delete):
+        heads += node.targets
+    elif isinstance(node, ast.AnnAssign | ast.AugAssign | ast.For):
+        heads.append(node.target)
+    elif isinstance(node, ast.With):
+        heads += node.items
+    elif isinstance(node, ast.Expr):
+        heads.append(node.value)
+    yield from dict.fromkeys(
+        n.id for head in heads for n in ast.walk(head) if isinstance(n, ast.Name)
+    )
 
 
 def collect(file: Path, name: str, found: Found) -> None:

@@ -311,6 +311,9 @@ def test_each_claim_has_a_row_with_its_verdict_and_its_section(start_page):
     rows = [row.locator("td").all_inner_texts() for row in verdicts(start_page).all()]
     sections = dict(row[0].split("\n§ ") for row in rows if not row[0].startswith("E"))
     assert sorted(sections) == sorted(CLAIMS)
+    for table in start_page.locator("table.verdicts").all():  # in the order of the file
+        ids = [text.split("\n")[0] for text in table.locator("td:first-child").all_inner_texts()]
+        assert ids == [key for key in (*CLAIMS, *FACTS) if key in ids]
     assert all(re.fullmatch(r"[1-4](\.\d)*", section) for section in sections.values())
     assert len(rows) == len(CLAIMS) + len(FACTS)
     assert {row[2] for row in rows} <= VERDICTS

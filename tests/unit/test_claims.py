@@ -124,7 +124,7 @@ def test_20_of_the_articles_claims_are_tested_the_others_computed_or_figures():
 def test_the_article_is_named_by_its_author_and_has_no_title_and_no_date():
     article = load(ROOT / "claims.yaml").article
     author = '禅与计算机程序设计艺术 ("Zen and the Art of Computer Programming")'
-    assert article.model_dump() == {"author": author, "title": None, "date": None}
+    assert article.model_dump(exclude={"asks"}) == {"author": author, "title": None, "date": None}
 
 
 def test_every_statement_of_the_article_is_found_by_its_section_and_a_few_words():

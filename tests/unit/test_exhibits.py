@@ -139,7 +139,7 @@ ABOUT = {
     **{"unreadable": [], "converted": {}, "classes": list("ab")},
 }
 CLAIMS_FILE = """
-article: {author: A. N. Author}
+article: {author: A. N. Author, asks: "The article states <b>x</b>."}
 claims:
   C1: {section: 3.3.1, kind: comparative, statement: x, family: x, exhibit: x,
        rules: [{statistic: Newcombe, event: failed, claim: more often,
@@ -190,7 +190,7 @@ def test_the_start_page_is_whole_with_the_articles_sections_and_without(results,
     page = shown_start_page(results(**changes))
     assert "System Message" not in page
     assert page.count("<h2>") == 5
-    assert ("The article states" in page) == (not changes)
+    assert ("The article states &lt;b&gt;x&lt;/b&gt;." in page) == (not changes)
     rows = re.findall("<tr><td>([^<]*)</td><td>(500|1000)</td>", page)
     assert rows == [(m, t) for m in ("AlexNet", "VGG-11") for t in ("500", "1000")]
 

@@ -1,5 +1,6 @@
 """The figures, from a made-up study whose numbers are known."""
 
+import dataclasses
 import math
 import subprocess
 import sys
@@ -123,6 +124,25 @@ def test_every_figure_is_drawn_of_any_study(name, change, cells, histories, evid
     runs = cells[["trajectory"]].drop_duplicates()
     histories = runs.merge(steps.drop(columns="trajectory"), how="cross")
     assert PARTS[name].run(evidence(cells, histories)).axes
+
+
+@pytest.mark.parametrize("name", [name for name in PARTS if name != "forest"])
+def test_the_labels_of_parts_stand_in_figures_letter_by_letter(
+    name, cells, histories, evidence, monkeypatch
+):
+    odd = "costs $\\bad{ $5 and " + "more " * 12
+    for kind, part in (("model", "alexnet"), ("clip_kind", "norm"), ("augmentation", "flip")):
+        label = odd + (" {}" if kind == "clip_kind" else "")
+        known = parts.KINDS[kind]
+        label = label.replace("bad{", "bad") if kind == "clip_kind" else label  # a place for λ
+        monkeypatch.setitem(known, part, dataclasses.replace(known[part], label=label))
+    other = cells.assign(learning_rate=0.1)
+    other["trajectory"] = other.trajectory + "b"
+    later = histories.assign(trajectory=histories.trajectory + "b")
+    noisy = cells.assign(label_noise=0.2)
+    tables = pd.concat([cells, other, noisy]), pd.concat([histories, later])
+    figure = PARTS[name].run(evidence(*tables))
+    figure.canvas.draw()
 
 
 def test_effects_are_of_tested_claims_in_the_colour_of_their_verdicts(evidence, cells, tmp_path):

@@ -58,8 +58,13 @@ def cells_table(study: Study, records: list[dict]) -> pd.DataFrame:
 
 
 def read_cells(results: Path) -> pd.DataFrame:
-    """The table of all cells, as it was written."""
-    return pd.read_csv(results / "cells.csv", dtype={"train_images": str})
+    """The table of all cells, as it was written: a name such as `null` is a name."""
+    return pd.read_csv(
+        results / "cells.csv",
+        dtype={"train_images": str},
+        keep_default_na=False,
+        na_values=[""],
+    )
 
 
 def on_pages(table: pd.DataFrame, study: Study) -> pd.DataFrame:

@@ -50,6 +50,8 @@ class Article(Settings):
     """Its title, if it carries one."""
     date: str | None = None
     """When it appeared, if it says so."""
+    asks: str | None = None
+    """What it states, and on what grounds, for the start page."""
 
 
 class Claims(Settings):

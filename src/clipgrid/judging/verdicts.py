@@ -2,9 +2,11 @@
 
 import math
 from collections import defaultdict
+from pathlib import Path
 
 import pandas as pd
 
+from clipgrid import InputError
 from clipgrid.judging import statistics
 from clipgrid.judging.claims import Claim, Claims
 from clipgrid.judging.evidence import Evidence
@@ -12,6 +14,12 @@ from clipgrid.judging.findings import Finding, find
 from clipgrid.judging.strata import Lookup
 
 ALPHA = 0.05
+NUMBERS = {
+    **dict.fromkeys(("effect", "low", "high", "p", "p_against"), "float64"),
+    **dict.fromkeys(("sign_flip_p", "cohens_d", "superiority"), "float64"),
+    **{"n": "int64", "seeds_needed": "Int64"},
+}
+"""The columns of claims.csv that aren't text."""
 VERDICTS = (
     "supported",
     "refuted",
@@ -32,6 +40,10 @@ def judge(claims: Claims, evidence: Evidence) -> pd.DataFrame:
         key: [find(lookup, rule, ALPHA / len(families[claim.family])) for rule in claim.rules]
         for key, claim in claims.claims.items()
     }
+    for key, found in findings.items():
+        if unknown := {f.verdict for f in found} - {"", *VERDICTS}:
+            known = ", ".join(VERDICTS)
+            raise InputError(f"claims.{key}: {unknown.pop()!r} is no verdict. Known: {known}")
     support = {key: weakest(found) for key, found in findings.items()}
     against = {key: strongest(found) for key, found in findings.items()}
     for keys in families.values():
@@ -41,7 +53,17 @@ def judge(claims: Claims, evidence: Evidence) -> pd.DataFrame:
         row(key, claim, findings[key], support[key], against[key])
         for key, claim in claims.claims.items()
     ]
-    return pd.DataFrame(rows).astype({"seeds_needed": "Int64"})
+    return pd.DataFrame(rows).astype(NUMBERS)
+
+
+def read_claims(results: Path) -> pd.DataFrame:
+    """claims.csv as it was written: a statement such as `None` is text."""
+    return pd.read_csv(
+        results / "claims.csv",
+        dtype=defaultdict(lambda: "str", NUMBERS),
+        keep_default_na=False,
+        na_values={name: [""] for name in NUMBERS},
+    )
 
 
 def weakest(found: list[Finding]) -> float:

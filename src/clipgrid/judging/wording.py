@@ -18,6 +18,9 @@ HAPPENED = {"failed": "failed", "exploded": "exploded", "clipped": "were clipped
 """What a run did that met an event."""
 
 
+LACKING = "This study has no cell with"
+
+
 def names(selection: dict[str, list[str]], unsaid: bool = True) -> str:
     """Values on axes, for a sentence; with `unsaid`, what goes without saying is left out."""
     said = [
@@ -30,7 +33,7 @@ def names(selection: dict[str, list[str]], unsaid: bool = True) -> str:
 
 def lacking(selection: dict[str, list[str]]) -> str:
     """That the study has no such cells."""
-    return f"This study has no cell with {names(selection)}. "
+    return f"{LACKING} {names(selection)}. "
 
 
 def signed(x: float, unit: str) -> str:

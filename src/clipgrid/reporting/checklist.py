@@ -3,6 +3,7 @@
 from typing import Any
 
 from clipgrid.judging.evidence import Evidence
+from clipgrid.judging.wording import LACKING
 from clipgrid.reporting import text
 from clipgrid.reporting.arms import ARM
 from clipgrid.reporting.start_page import computing
@@ -22,7 +23,7 @@ def checklist(evidence: Evidence, judged: dict[str, Any], trained: dict) -> str:
         title="Reproducibility checklist",
         study=evidence.study,
         settings=config.settings(evidence.study),
-        lacking=int(table.reason.str.startswith("This study has no cell").sum()),
+        lacking=int(table.reason.str.contains(LACKING, regex=False).sum()),
         data=evidence.about,
         trained=trained,
         computing=computing(trained),

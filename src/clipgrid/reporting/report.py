@@ -11,6 +11,7 @@ from clipgrid.judging import claims
 from clipgrid.judging.aggregate import read_cells
 from clipgrid.judging.evidence import Evidence
 from clipgrid.judging.verdicts import judge as judge_claims
+from clipgrid.judging.verdicts import read_claims
 from clipgrid.reporting import tables, text, verdicts
 from clipgrid.reporting.checklist import checklist
 from clipgrid.reporting.start_page import start_page
@@ -65,7 +66,7 @@ def judged(study: Study, results: Path) -> dict[str, Any]:
         return {"claims": none, "claims_file": "", "sha256": "", "article": None}
     file = Path(study.claims)
     return {
-        "claims": pd.read_csv(results / "claims.csv", dtype={"section": str}),
+        "claims": read_claims(results),
         "claims_file": file.name,
         "sha256": claims.digest(file),
         "article": claims.load(file).article,

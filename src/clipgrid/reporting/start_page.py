@@ -30,7 +30,6 @@ def start_page(evidence: Evidence, judged: dict[str, Any], trained: dict) -> str
         settings=config.settings(study),
         data=evidence.about,
         outcomes=outcomes(cells),
-        seeds=len(study.values("seeds")),
         clips=[c.label for c in clips_in(cells)],
         arms=arms(cells),
         trained=trained,

@@ -7,13 +7,13 @@ from typing import Any
 
 import pandas as pd
 
+from clipgrid.judging.measures import DIGITS
 from clipgrid.judging.verdicts import VERDICTS
 from clipgrid.reporting import text
 from clipgrid.reporting.tables import save_latex
 
 DECIDED_BY = ("test", "computation", "figure")
 """What decides a claim (the column of claims.csv), in the order of the tables."""
-DIGITS = {"points": 1, "%": 1, "nats": 3}
 
 
 def by_decision(claims: pd.DataFrame) -> dict[str, dict[str, Any]]:
@@ -35,7 +35,7 @@ def counts(claims: pd.DataFrame) -> str:
 
 def effect(row: Any) -> str:
     """`+1.2 [0.3, 2.1] points`; nothing where nothing was measured."""
-    if math.isnan(row.effect) or pd.isna(row.unit) or not row.unit:
+    if math.isnan(row.effect) or not row.unit:
         return ""
     if row.unit not in DIGITS:
         return f"{row.effect:.4g} {row.unit}"
@@ -54,7 +54,7 @@ def place(row: Any, phrase: bool) -> str:
     """Where the article states it: the section and, below it, a phrase."""
     if row.section == "external":
         return ""
-    return f"{row.section}\n{row.phrase}" if phrase and not pd.isna(row.phrase) else row.section
+    return f"{row.section}\n{row.phrase}" if phrase and row.phrase else row.section
 
 
 def p_value(p: float) -> str:
@@ -74,7 +74,7 @@ def printed(claims: pd.DataFrame, phrases: bool = True) -> pd.DataFrame:
         "of": [measure(row) for row in rows],
         "p": [p_value(row.p) for row in rows],
         "n": [str(row.n) if row.n > 0 else "" for row in rows],
-        "Source": ["" if pd.isna(row.source) else row.source for row in rows],
+        "Source": [row.source for row in rows],
         "Why": [row.reason for row in rows],
     }
     return pd.DataFrame({name: texts for name, texts in columns.items() if any(texts)})

@@ -52,9 +52,12 @@ def clip_fraction(evidence: Evidence) -> Figure:
         fmt="",
         linewidths=1,
         cbar=False,
+        xticklabels=False,
+        yticklabels=False,
     )
+    axes.set_xticks(np.arange(len(columns)) + 0.5, columns, parse_math=False)
+    axes.set_yticks(np.arange(len(arms)) + 0.5, arms, parse_math=False)
     axes.set(xlabel="", ylabel="", title="steps clipped (%)")
     axes.grid(visible=False)
     axes.tick_params(length=0)
-    axes.tick_params(axis="y", rotation=0)
     return drawn

@@ -48,7 +48,9 @@ def clip_kinds(evidence: Evidence) -> Figure:
         axes.errorbar(mean, i, xerr=half_width, fmt="|", ms=9, mew=1.8, elinewidth=0.9,
                       color=palette[name])  # fmt: skip
     fired = 100 * cells.groupby("name", observed=True).clip_fraction.mean()
-    axes.set_yticks(range(len(names)), [f"{n}  ({fired[n]:.0f}% of steps)" for n in names])
+    axes.set_yticks(
+        range(len(names)), [f"{n}  ({fired[n]:.0f}% of steps)" for n in names], parse_math=False
+    )
     low, high = 100 * cells.test_accuracy.min(), 100 * cells.test_accuracy.max()
     axes.set(xlabel="test accuracy (%)", ylim=(len(names) - 0.5, -0.5))
     if np.isfinite(low):

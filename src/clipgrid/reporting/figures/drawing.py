@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import textwrap
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from clipgrid.study.cells import Clip
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.text import Text
 
     from clipgrid.judging.evidence import Evidence
     from clipgrid.study.parts import Part
@@ -129,7 +131,8 @@ def panels(names: pd.Series, rows: int = 1, height: float = 2.2, **subplots: Any
         one.remove()
     letters = {1: 50, 2: 38, 3: 32}.get(columns, 24)  # that fit above a panel
     for one, arm in zip(axes.flat, arms, strict=False):
-        one.set_title(textwrap.fill(arm, letters, replace_whitespace=False))
+        title = textwrap.fill(arm, letters, replace_whitespace=False)
+        as_they_are([one.set_title(title)])
     return figure, axes, arms
 
 
@@ -142,10 +145,17 @@ def legend(figure: Figure) -> None:
     handles, labels = list(found.values()), list(found)
     widest = max(map(len, labels), default=1)
     # At 8 points, an inch holds some 16 letters; the line before each label is as long as 6.
-    columns = min(len(labels), int(16 * figure.get_figwidth() / (widest + 6)))
+    columns = max(1, min(len(labels), int(16 * figure.get_figwidth() / (widest + 6))))
     rows = math.ceil(len(labels) / columns)
     figure.set_figheight(figure.get_figheight() + 0.18 * (rows - 1))
-    figure.legend(handles, labels, loc="outside upper center", ncols=columns, fontsize=8)
+    drawn = figure.legend(handles, labels, loc="outside upper center", ncols=columns, fontsize=8)
+    as_they_are(drawn.get_texts())
+
+
+def as_they_are(texts: Iterable[Text]) -> None:
+    """Show labels of parts letter by letter: a $ in them is no mathematics."""
+    for each in texts:
+        each.set_parse_math(False)
 
 
 # ---- dots --------------------------------------------------------------------------------------
@@ -172,7 +182,7 @@ def dots_by_clip(
         if zero:
             one.axhline(0, color="0.6", lw=0.8, zorder=0)
         one.set(xlim=(-0.5, len(positions) - 0.5))
-        one.set_xticks(range(len(positions)), [str(v) for v in positions])
+        one.set_xticks(range(len(positions)), [str(v) for v in positions], parse_math=False)
         one.set_xlabel("iterations T" if x == "iterations" else "")
         one.grid(axis="x", visible=False)
     fit_to_points(axes, cells.value)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from clipgrid.lazy import mpl, np, pd, plt
 from clipgrid.reporting.arms import by_clip, sweep, usual
 from clipgrid.reporting.figures import EXTERNAL
-from clipgrid.reporting.figures.drawing import WIDTH, colours, empty
+from clipgrid.reporting.figures.drawing import WIDTH, as_they_are, colours, empty
 from clipgrid.study.axes import model_label
 from clipgrid.study.parts import figure
 
@@ -47,6 +47,9 @@ def external(evidence: Evidence) -> Figure:
     label_noise(axes[1, 1], plain, palette)
     handles, labels = axes[0, 0].get_legend_handles_labels()
     drawn.legend(handles, labels, loc="outside upper center", ncols=len(labels), fontsize=8)
+    for key in filter(None, (*drawn.legends, *(one.get_legend() for one in axes.flat))):
+        as_they_are(key.get_texts())
+    as_they_are(one.title for one in axes.flat)
     return drawn
 
 
@@ -102,10 +105,12 @@ def label_noise(axes: Axes, cells: pd.DataFrame, palette: Palette) -> None:
         return
     same = ["model", "learning_rate", "iterations", "clip", "threshold", "seed"]
     both = cells.merge(noisy[same].drop_duplicates())
+    first = both.iloc[0]  # one net, learning rate and T
+    for column in ("model", "learning_rate", "iterations"):
+        both = both[both[column] == first[column]]
     for name, mine in by_clip(both):
         mean = 100 * mine.groupby("label_noise").test_accuracy.mean()
         axes.plot(100 * mine.label_noise, 100 * mine.test_accuracy, "o", ms=3, mew=0, alpha=0.55,
                   color=palette[name])  # fmt: skip
         axes.plot(100 * mean.index, mean, "-", lw=1.2, color=palette[name])
-    first = both.iloc[0]
     axes.set_title(f"d  label noise ({model_label(first.model)}, T = {first.iterations})")

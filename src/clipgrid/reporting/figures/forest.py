@@ -38,12 +38,14 @@ UNITS = {"points": "points", "nats": "nats", "%": "percent"}
 )
 def forest(evidence: Evidence) -> Figure:
     """A row a claim, a panel a unit."""
-    claims = pd.read_csv(evidence.results / "claims.csv")
+    from clipgrid.judging.verdicts import read_claims
+
+    claims = read_claims(evidence.results)
     claims = claims[(claims.decided_by == "test") & (claims.section != "external")]
     claims = claims[claims.effect.notna() & claims.low.notna()]
     units = [unit for unit in UNITS if (claims.unit == unit).any()]
     if not units:
-        return empty("The study has no cells that a claim could be measured on.")
+        return empty("No tested claim has an interval: it needs its cells, and two seeds.")
     counts = [int((claims.unit == unit).sum()) for unit in units]
     drawn, axes = plt.subplots(
         len(units),
@@ -75,8 +77,12 @@ def effects(axes: mpl.axes.Axes, claims: pd.DataFrame) -> None:
     axes.set_yticks(range(len(claims)), names, parse_math=False)  # of the claims, as they are
     axes.set_ylim(len(claims) - 0.5, -0.5)
     chances = claims.measure.str.startswith("P(").all()  # which are even at 50%
-    axes.axvline(50 if chances else 0, color="0.6", lw=0.8, zorder=0)
+    none = 50 if chances else 0
+    axes.axvline(none, color="0.6", lw=0.8, zorder=0)
     axes.grid(axis="y", visible=False)
     axes.tick_params(axis="y", length=0)
     wide = 1.6 * claims.effect.abs().max() or 1.0
-    axes.set_xlim(max(claims.low.min(), -wide) * 1.05, min(claims.high.max(), wide) * 1.05)
+    low = min(none, max(claims.low.min(), -wide))
+    high = max(none, min(claims.high.max(), wide))
+    margin = 0.05 * (high - low) or 1.0
+    axes.set_xlim(low - margin, high + margin)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from clipgrid.lazy import plt, sns
 from clipgrid.reporting.arms import sweep
 from clipgrid.reporting.figures import AT_WORK
-from clipgrid.reporting.figures.drawing import WIDTH, empty
+from clipgrid.reporting.figures.drawing import WIDTH, as_they_are, empty
 from clipgrid.study.axes import model_label
 from clipgrid.study.fields import canonical
 from clipgrid.study.parts import figure
@@ -58,7 +58,8 @@ def heat_map(evidence: Evidence) -> Figure:
             linewidths=1,
             cbar=False,
         )
-        one.set(title=model_label(model), xlabel="learning rate η", ylabel="")
+        as_they_are([one.set_title(model_label(model))])
+        one.set(xlabel="learning rate η", ylabel="")
         one.set_xticklabels([canonical(r) for r in means.columns])
         one.set_yticklabels(["none" if t == math.inf else canonical(t) for t in means.index])
         one.tick_params(length=0)

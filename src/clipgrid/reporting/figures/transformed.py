@@ -55,7 +55,7 @@ def transformed(evidence: Evidence) -> Figure:
             one.plot(means, [kinds.index(a) + shift for a in means.index], "|", ms=8, mew=1.8,
                      color=palette[name], label=name)  # fmt: skip
         one.set(xlim=(0, 101), ylim=(len(kinds) - 0.5, -0.5))
-        one.set_yticks(range(len(kinds)), kinds)
+        one.set_yticks(range(len(kinds)), kinds, parse_math=False)
         one.grid(axis="y", visible=False)
     for one in axes[-1]:
         one.set_xlabel("test accuracy (%)")

@@ -63,7 +63,7 @@ def training_commands(commands) -> None:
         "train one trajectory, write its cells",
         "Writes OUT/cells.jsonl, a line for each readout and one for the run, and"
         " OUT/histories.csv, a row a step. What STORE holds is not trained again: name an empty one"
-        " to redo a cell from nothing. Needs torch and pydantic alone.",
+        " to redo a cell from nothing. Needs torch, pydantic, numpy and tqdm alone.",
     )
     for name, setting in Trajectory.model_fields.items():
         required = setting.is_required()
@@ -184,7 +184,7 @@ def train(readouts, data, out, store, checkpoint_every, **settings):
         faults = explained(error, Trajectory)
         raise InputError(listed(faults, "this can't be trained")) from None
     files = out / "cells.jsonl", out / "histories.csv"
-    pack.train({trajectory: readouts}, data, *files, store, checkpoint_every)
+    pack.train({trajectory: list(dict.fromkeys(readouts))}, data, *files, store, checkpoint_every)
 
 
 def train_pack(pack, data, cells, histories, store, checkpoint_every):

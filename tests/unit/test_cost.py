@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -15,9 +16,9 @@ from hypothesis import strategies as st
 import clipgrid
 from clipgrid import models
 from clipgrid.__main__ import main
-from clipgrid.study import cost, looks, parts, plan
+from clipgrid.study import cells, cost, grid, looks, packs, parts, plan
 from clipgrid.study.cells import Readout, Trajectory, replace
-from clipgrid.study.config import Data
+from clipgrid.study.config import Data, load
 
 ROOT = Path(__file__).parents[2]
 DIGITS = Data(name="digits", size=12)
@@ -157,6 +158,39 @@ def test_a_plan_counts_cells_and_asks_for_gpus(config, tmp_path, capsys):
     assert "CUDA hours" in text
     assert "not measured" in text
     assert "as measured" not in text
+
+
+@pytest.mark.parametrize(
+    "more", [{"seeds": [0, 1]}, {"iterations": [5, 1000]}, {"training": {"batch_size": 8}}],
+    ids=["a seed", "a T", "a batch size"],
+)  # fmt: skip
+def test_a_plan_says_what_was_measured_until_the_study_changes(
+    config, more, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    path, results = tmp_path / "study.yaml", tmp_path / "results"
+    path.write_text(yaml.safe_dump(config))
+    study = load(path)
+    (results / "packs").mkdir(parents=True)
+    (results / "data.json").write_text('{"checksum": "0"}')
+    session = {"training_seconds": 3000, "evaluation_seconds": 500}
+    for pack in packs.of_study(study, cells.runs_of(grid.cells(study))):
+        rows = [
+            {"cell": cells.Cell(t, r).name, **t.model_dump(mode="json")}
+            for t, readouts in pack.runs.items()
+            for r in readouts
+        ]
+        rows += [{"run": t.name, "sessions": [session], "readout_seconds": 100} for t in pack.runs]
+        packs.files(results, pack.name)[0].write_text("\n".join(map(json.dumps, rows)))
+    assert main(["plan", str(path)]) == 0
+    assert rows_of_plan(capsys)["hours as measured"] == ["2", "2"]  # of 2 runs
+    path.write_text(yaml.safe_dump(config | more))
+    assert main(["plan", str(path)]) == 0
+    assert "hours as measured" not in rows_of_plan(capsys)
+
+
+def rows_of_plan(capsys):
+    return rows(capsys.readouterr().out, columns=2)
 
 
 def test_a_plan_for_longer_jobs_has_fewer(capsys):

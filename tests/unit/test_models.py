@@ -41,6 +41,12 @@ def small(name):
     return on_meta(build, name, 1, 8, 10, 0.125)
 
 
+def test_the_models_of_the_article_and_their_kin_are_there():
+    vggs = {f"vgg{depth}{norm}" for depth in (11, 13, 16, 19) for norm in ("", "_bn")}
+    resnets = {f"resnet{depth}" for depth in (18, 34, 50, 101, 152)}
+    assert set(NAMES) == {"alexnet"} | vggs | resnets
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_parameters_and_buffers_are_torchvisions_at_224_px(name):
     ours = on_meta(build, name, 3, 224, 1000).state_dict()

@@ -111,6 +111,24 @@ def test_a_checkpoint_from_before_a_t_that_is_asked_for_later_does_not_hide_that
     assert trained.kept(MOMENTUM) == {"00000005.pt", "history-00000005.pt", "T5.json"}
 
 
+def test_a_shorter_run_leaves_the_checkpoint_of_a_longer_one(trained, crash_at, monkeypatch):
+    with crash_at(5):
+        trained(MOMENTUM, "T7", every=1e-9)
+    monkeypatch.undo()
+    trained(MOMENTUM, "T4", every=1e-9)
+    assert "checkpoint-00000005.pt" in trained.kept(MOMENTUM)
+    assert trained(MOMENTUM, "T7").session_steps[-1] == (5, 7)
+
+
+def test_a_copy_among_the_checkpoints_is_left_alone(trained):
+    folder = trained.store(MOMENTUM)
+    folder.mkdir(parents=True)
+    name = "checkpoint-00000001 (copy).pt"
+    (folder / name).write_bytes(b"somebody's")
+    assert trained(MOMENTUM, "T3").results == trained(MOMENTUM, "T3", at="clean").results
+    assert name in trained.kept(MOMENTUM)
+
+
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), RuntimeError("short")])
 def test_a_state_that_can_not_be_written_is_a_warning(trained, monkeypatch, capsys, error):
     clean = trained(MOMENTUM, "T4", at="clean")

@@ -362,3 +362,8 @@ def test_anchors_and_merged_keys_are_understood(tmp_path):
     path = tmp_path / "study.yaml"
     path.write_text("a: &a {x: 1}\nb: {<<: *a, y: 2}\n")
     assert read(path) == {"a": {"x": 1}, "b": {"x": 1, "y": 2}}
+
+
+@pytest.mark.parametrize("written", ["out/", "./out", "more/../out", "out"])
+def test_a_folder_of_results_has_one_name(config, written):
+    assert parse(config | {"results": written}).results == "out"

@@ -197,7 +197,7 @@ def test_a_sound_command_trains(home, clipgrid, tmp_path):
         pytest.param({"clip": -1}, "clip: must be above 0", id="a negative threshold"),
         pytest.param({"clip": 0}, "clip: must be above 0", id="a threshold of 0"),
         pytest.param({"clip": "nan"}, "clip", id="a threshold that is no number"),
-        pytest.param({"clip": "agcc"}, "clip", id="an unknown kind of clipping"),
+        pytest.param({"clip": "agcc"}, "'agcc'", id="an unknown kind of clipping"),
         pytest.param(
             {"clip": "autoclip101"},
             "clip: must be above 0 and at most 100",
@@ -228,5 +228,6 @@ def test_a_command_that_can_not_be_done_is_refused_in_one_error(
     assert run.returncode != 0, run.stdout
     assert "Traceback" not in run.stdout
     assert len([line for line in run.stdout.splitlines() if "error" in line.lower()]) == 1
-    assert named in run.stdout.replace("-", "_") or named in run.stdout
+    said = run.stdout.partition("error:")[2]
+    assert named in said.replace("-", "_") or named in said, said
     assert not list((tmp_path / "out").glob("*.json*"))

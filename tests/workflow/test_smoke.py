@@ -22,6 +22,7 @@ RESULTS = Path("results/smoke")
 STUDY = ("--configfile", "studies/smoke.yaml")
 EXPERIMENTS = ["alexnet", "vgg", "resnet", "moving-average", "augmentation"]
 ACROSS_STUDY = parts.names("figure")
+assert {"heat-map", "forest", "accuracy", "external"} <= set(ACROSS_STUDY)
 PAGES = ["cells", "settings", "claims", "external", "checklist"]
 
 

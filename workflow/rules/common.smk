@@ -15,7 +15,8 @@ ROOT = Path(
 SRC = (ROOT / "src").resolve()
 sys.path.insert(0, str(SRC))
 # Jobs run the code that lies here, whatever their environment has installed.
-shell.prefix(f"export PYTHONPATH={shlex.quote(str(SRC))}; ".replace("{", "{{").replace("}", "}}"))
+path = shlex.quote(str(SRC)) + "${PYTHONPATH:+:$PYTHONPATH}"
+shell.prefix(f"export PYTHONPATH={path}; ".replace("{", "{{").replace("}", "}}"))
 
 from clipgrid.judging import claims
 from clipgrid.reporting import figures, text

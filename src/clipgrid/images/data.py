@@ -64,7 +64,7 @@ class Dataset:
         except Exception as error:  # a torn or foreign file fails in many ways
             reason = str(error).partition("\n")[0]
             raise InputError(
-                f"{path}: no prepared data set ({reason}); `clipgrid prepare` makes one"
+                f"{path}: no prepared data set ({reason}); `python -m clipgrid prepare` makes one"
             ) from error
         mean, std = file["statistics"].tolist()
         content, sources = (bytes(checksum.tolist()).hex() for checksum in file["checksums"])
@@ -97,6 +97,8 @@ def prepare(
     """
     if size < SMALLEST_IMAGE:
         raise InputError(f"size: must be at least {SMALLEST_IMAGE}, not {size}")
+    if out.suffix == ".json":
+        raise InputError(f"{out}: a .json beside it describes it; give it another ending")
     source = open_source(name, folder.expanduser(), size)
     about: dict = {
         "name": name,

@@ -185,7 +185,11 @@ def imagefolder(folder: Path, size: int) -> Source:
     if not folder.is_dir():
         raise InputError(f"{folder} is no folder; data.folder names that of the images")
     here, parts = folders_in(folder), {"": "train", "validation": "val", "test": "test"}
-    unlike = set(here) - set(parts.values()) if "train" in here else set(here) & NO_CLASSES
+    unlike = {
+        name
+        for name in here
+        if (name not in parts.values() if "train" in here else name.lower() in NO_CLASSES)
+    }
     if unlike:
         raise InputError(
             f"{folder}: folders are to be classes, or parts that have them: train, and val and test"

@@ -194,7 +194,8 @@ def files_in(folder: Path) -> tuple[list[str], list[tuple[Path, int]]]:
     if ignored := sum(len(names) for _, _, names in walk) - len(files):
         known = ", ".join(suffixes)
         print(
-            f"clipgrid: warning: {ignored} files are not among {known} (in {folder})",
+            f"clipgrid: warning: {ignored} files are not among {known}, or are in no class's folder"
+            f" (in {folder})",
             file=sys.stderr,
         )
     return classes, [(Path(path), label) for path, label in files]

@@ -43,7 +43,7 @@ class Axis:
 
     def word(self, value: Any) -> str:
         if value is None or (isinstance(value, float) and math.isnan(value)):
-            return "all" if self.name == "train_images" else "none"
+            return self.unsaid
         return value.word if isinstance(value, Clip) else spelled(value)
 
     def row(self, cell: Cell) -> dict[str, Any]:

@@ -50,7 +50,7 @@ def optimizer_of(name: str, value: Any) -> Optimizer:
         return value
     found = settings_with_rates(name).model_validate(value or {}).model_dump()
     rates = tuple(found.pop("learning_rates"))
-    return Optimizer(Choice("optimizer", name, tuple(found.items())), rates)
+    return Optimizer(parts.choose("optimizer", name, found), rates)
 
 
 def each(kind: str, read: Callable[[str, Any], Any]) -> PlainValidator:

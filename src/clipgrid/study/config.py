@@ -5,6 +5,7 @@ with its key and what would be right. `schema` is the JSON schema of the file.
 """
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import Annotated, Any
@@ -170,7 +171,11 @@ class Study(Settings):
     title: str
     """Heading of the report."""
     results: Annotated[
-        str, Field(min_length=1), AfterValidator(literal), AfterValidator(none_of_ours)
+        str,
+        Field(min_length=1),
+        AfterValidator(os.path.normpath),  # one name, by which rules find each other's files
+        AfterValidator(literal),
+        AfterValidator(none_of_ours),
     ] = "results"
     """Folder for all that the study makes."""
     extensions: list[str] = Field(default_factory=list)

@@ -124,7 +124,7 @@ def seconds(trajectory: Trajectory, readouts: list[Readout], data: "Data") -> fl
     training, validation, test = data.about["images"]
     steps = readouts[-1].iterations
     curve = steps // trajectory.evaluate_every * min(CURVE_IMAGES, validation)
-    # A readout looks at as many training as validation images (trainer.Run.measure).
+    # A readout looks at as many training as validation images (training.readouts.measure).
     splits = min(training, validation) + validation + test
     transformed = len(TRANSFORMATIONS) * min(TRANSFORMED_IMAGES, test)
     images = curve + len(readouts) * (splits + transformed)
@@ -149,7 +149,8 @@ def disk_bytes(trajectory: Trajectory, readouts: list[Readout], data: "Data") ->
     return states + RESULT_BYTES * len(readouts) + CSV_BYTES * stops[-1]
 
 
-HISTORY_BYTES, CSV_BYTES, RESULT_BYTES = 48, 175, 1800  # a step in a state; in results; a cell
+# Of a step: in a state and in its record; in the results. Of a cell.
+HISTORY_BYTES, CSV_BYTES, RESULT_BYTES = 96, 175, 1800
 
 
 def memory_mb(trajectory: Trajectory, readouts: list[Readout], data: "Data") -> tuple[int, int]:

@@ -9,14 +9,16 @@ from pathlib import Path
 import pandas as pd
 
 from clipgrid.study import cells, cost, grid, packs
-from clipgrid.study.cells import Readout, Runs, Trajectory
+from clipgrid.study.cells import Cell, Readout, Runs, Trajectory
 from clipgrid.study.config import Study, load
 from clipgrid.study.cost import PROCESSORS
 
 AT_ONCE = (1, 2, 8, 64)  # jobs
+STORE = Path("store")
+Records = dict[Trajectory, dict]
 
 
-def plan(path: Path, job_seconds: float | None = None, store: Path = Path("store")) -> str:
+def plan(path: Path, job_seconds: float | None = None) -> str:
     """The plan of the study in a file, as text, with packs of `job_seconds` if given."""
     s = load(path)
     if job_seconds is not None:
@@ -28,8 +30,9 @@ def plan(path: Path, job_seconds: float | None = None, store: Path = Path("store
     columns = {
         model: {t: r for t, r in runs.items() if t.model.name == model} for model in s.models
     }
-    table = pd.DataFrame({name: column(s, some, store) for name, some in columns.items() if some})
-    table["all"] = pd.Series(column(s, runs, store))
+    records = finished(s, runs)
+    table = pd.DataFrame({name: column(s, some, records) for name, some in columns.items() if some})
+    table["all"] = pd.Series(column(s, runs, records))
     table = table.dropna(how="all")
     seconds = [packs.seconds(pack, s) for pack in packs.of_study(s, runs)]
     ends = ", ".join(f"{n}: {makespan(seconds, n) / 3600:.3g} h" for n in AT_ONCE)
@@ -55,8 +58,8 @@ def spelled(x: float) -> str:
     return "-" if pd.isna(x) else f"{x:,.0f}" if x >= 100 or x == int(x) else f"{x:.2g}"
 
 
-def column(s: Study, runs: Runs, store: Path) -> dict[str, float | None]:
-    """The plan of some runs of a study."""
+def column(s: Study, runs: Runs, records: Records) -> dict[str, float | None]:
+    """The plan of some runs of a study; `records` are of those that are finished."""
     asked, trained = cells.steps(runs)
     seconds = [packs.seconds(pack, s) for pack in packs.of_study(s, runs)]
     memory = [cost.memory_mb(t, readouts, s.data) for t, readouts in runs.items()]
@@ -74,9 +77,9 @@ def column(s: Study, runs: Runs, store: Path) -> dict[str, float | None]:
         f"{s.training.device.upper()} hours": s.training.gpus_per_run
         * total(runs, lambda t, r: cost.seconds(t, r, s.data))
         / 3600,
-        "hours as measured": measured_hours(s, runs),
+        "hours as measured": measured_hours(runs, records),
         "disk, GB": total(runs, lambda t, r: cost.disk_bytes(t, r, s.data)) / 1e9,
-        "disk as measured, GB": measured_disk(s, runs, store),
+        "disk as measured, GB": measured_disk(s, runs, records),
     }
     return rows
 
@@ -94,33 +97,44 @@ def makespan(seconds: list[float], jobs: int) -> float:
     return max(free)
 
 
-def measured_hours(s: Study, runs: Runs) -> float | None:
+def measured_hours(runs: Runs, records: Records) -> float | None:
     """Of training, evaluating and reading out; None unless all runs are finished."""
-    records = finished(s, runs)
-    if records is None:
+    if not runs.keys() <= records.keys():
         return None
-    sessions = [session for record in records for session in record["sessions"]]
+    found = [records[trajectory] for trajectory in runs]
+    sessions = [session for record in found for session in record["sessions"]]
     spent = sum(x["training_seconds"] + x["evaluation_seconds"] for x in sessions)
-    return (spent + sum(record["readout_seconds"] for record in records)) / 3600
+    return (spent + sum(record["readout_seconds"] for record in found)) / 3600
 
 
-def measured_disk(s: Study, runs: Runs, store: Path) -> float | None:
-    """Of the states and results, GB; None unless all runs are finished."""
-    if finished(s, runs) is None:
+def measured_disk(s: Study, runs: Runs, records: Records) -> float | None:
+    """Of the states and results, GB; None unless all runs are finished, and their states there."""
+    if not runs.keys() <= records.keys():
         return None
     checksum = json.loads(Path(s.results, "data.json").read_text())["checksum"]
-    folders = [store / cells.digest(t.key(checksum)) for t in runs]
+    folders = [STORE / cells.digest(t.key(checksum)) for t in runs]
+    if not all(folder.is_dir() for folder in folders):
+        return None
     files = [file for folder in folders for file in folder.iterdir()]
     names = [pack.name for pack in packs.of_study(s, runs)]
     results = [file for name in names for file in packs.files(Path(s.results), name)]
     return sum(file.stat().st_size for file in (*files, *results) if file.exists()) / 1e9
 
 
-def finished(s: Study, runs: Runs) -> list[dict] | None:
-    """What is recorded of the runs; None unless all are finished."""
-    of_study = packs.of_study(s, cells.runs_of(grid.cells(s)))
+def finished(s: Study, runs: Runs) -> Records:
+    """What is recorded of the runs all of whose cells have a row, with these settings."""
     results = Path(s.results)
-    if not all(packs.files(results, pack.name)[0].exists() for pack in of_study):
-        return None
-    records = {r["run"]: r for r in packs.read_all(results, of_study) if "run" in r}
-    return [records[trajectory.name] for trajectory in runs]
+    packs_there = [
+        pack for pack in packs.of_study(s, runs) if packs.files(results, pack.name)[0].exists()
+    ]
+    rows = list(packs.read_all(results, packs_there))
+    measured = {row["cell"]: row for row in rows if "cell" in row}
+    records = {row["run"]: row for row in rows if "run" in row}
+    return {
+        t: records[t.name]
+        for t, readouts in runs.items()
+        if all(
+            t.model_dump(mode="json").items() <= measured.get(Cell(t, r).name, {}).items()
+            for r in readouts
+        )
+    }

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from clipgrid import InputError
 
-RANK, PROCESSES = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+PROCESSES = int(os.environ.get("WORLD_SIZE", 1))
+RANK = int(os.environ.get("RANK", 0)) if PROCESSES > 1 else 0  # a launcher around it may set one
 
 
 def start(processes: int, device: str) -> None:

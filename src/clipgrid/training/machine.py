@@ -71,16 +71,17 @@ def maker() -> str:
 @cache
 def provenance(device: str) -> dict[str, str]:
     """Where steps are trained: device, versions, commit."""
-    describe = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--abbrev=12"],
-        cwd=Path(__file__).parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    describe = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        said = subprocess.run(
+            describe, cwd=Path(__file__).parent, capture_output=True, text=True, check=False
+        )
+        commit = said.stdout.strip()
+    except OSError:  # there is no git
+        commit = ""
     return {
         "device": device,
         **stamp(device),
         "python": platform.python_version(),
-        "commit": describe.stdout.strip() or "unknown",
+        "commit": commit or "unknown",
     }

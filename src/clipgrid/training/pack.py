@@ -21,7 +21,7 @@ from clipgrid.training.pause import Pause
 from clipgrid.training.progress import Progress
 from clipgrid.training.readouts import measure
 from clipgrid.training.run import Run
-from clipgrid.training.states import Store, aside
+from clipgrid.training.states import Store, aside, first_line
 
 Measured = dict[Readout, dict[str, Any]]  # what the store holds of each, with its stamp
 
@@ -58,7 +58,7 @@ def train(
         except Exception as error:
             if distributed.PROCESSES > 1 and not isinstance(error, InputError):
                 raise  # the others of this run wait for this process
-            failed.setdefault(str(error), []).append(trajectory.name)
+            failed.setdefault(first_line(error), []).append(trajectory.name)
             if not isinstance(error, InputError | OSError):
                 traceback.print_exc()
         gc.collect()  # a run that lacked memory leaves none behind

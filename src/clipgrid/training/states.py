@@ -45,10 +45,9 @@ class Store:
     def newest_state(self, first: int, last: int, decays: set[float]) -> dict[str, Any] | None:
         """The latest state in steps `first` to `last` that holds the averages of `decays`, and that
         this kind of machine made."""
-        steps = {p: p.stem.removeprefix("checkpoint-") for p in self.folder.glob("*.pt")}
-        found = {p: int(step) for p, step in steps.items() if step.isdigit()}
+        found = self.steps("") | self.steps("checkpoint-")
         # A checkpoint at `last` is none: its steps would be done, and its T's state not kept.
-        found = {p: n for p, n in found.items() if first <= n < last + (p.stem == steps[p])}
+        found = {p: n for p, n in found.items() if first <= n < last + p.stem.isdigit()}
         for path in sorted(found, key=lambda p: found[p], reverse=True):
             kept = self.read(path)
             if kept and kept["stamp"] != self.stamp:
@@ -58,6 +57,11 @@ class Store:
             elif kept and decays <= set(kept["content"]["averages"]):
                 return kept["content"]
         return None
+
+    def steps(self, prefix: str) -> dict[Path, int]:
+        """The states, or the checkpoints, by their steps; files of other names are none of ours."""
+        named = {p: p.stem.removeprefix(prefix) for p in self.folder.glob(f"{prefix}*.pt")}
+        return {path: int(step) for path, step in named.items() if step.isdigit()}
 
     def record(self, step: int) -> dict[str, Any] | None:
         """The record of a run's first `step` steps, with the stamp of whoever trained them."""
@@ -93,9 +97,9 @@ class Store:
         return self.write(f"{state['step']:08d}.pt", state)
 
     def save_checkpoint(self, state: dict[str, Any]) -> bool:
-        name = f"checkpoint-{state['step']:08d}.pt"
-        older = [path for path in self.folder.glob("checkpoint-*.pt") if path.name != name]
-        saved = self.write(name, state)
+        found = self.steps("checkpoint-")
+        older = [path for path, step in found.items() if step < state["step"]]
+        saved = self.write(f"checkpoint-{state['step']:08d}.pt", state)
         if saved and not distributed.RANK:
             for path in older:
                 path.unlink(missing_ok=True)
@@ -129,11 +133,7 @@ class Store:
         left half written."""
         if distributed.RANK:
             return
-        checkpoints = [
-            path
-            for path in self.folder.glob("checkpoint-*.pt")
-            if int(path.stem.removeprefix("checkpoint-")) <= last
-        ]
+        checkpoints = [path for path, step in self.steps("checkpoint-").items() if step <= last]
         for path in [*checkpoints, *self.folder.glob("*.tmp")]:
             path.unlink(missing_ok=True)
 

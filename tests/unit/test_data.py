@@ -120,7 +120,7 @@ def test_a_file_that_is_none_is_one_error(tmp_path, dataset, content):
         prepare("digits", 8, 0, tmp_path)
         content = (tmp_path / "prepared" / "data.pt").read_bytes()[:50_000]
     path.write_bytes(content)
-    with pytest.raises(InputError, match=r"data\.pt: no prepared data set .* `clipgrid prepare`"):
+    with pytest.raises(InputError, match=r"data\.pt: no prepared data set .* `python -m clipgrid prepare`"):
         Dataset.load(path)
 
 

@@ -89,13 +89,13 @@ class AtOnce(ThreadPoolExecutor):
         return done
 
 
-@parts.clip_kind("waits", label="{}", observes="")
+@parts.clip_kind("waits", label="waits {}", observes="")
 def waits(gradients, weights, threshold, state):
     """A fault that must be found: it fetches a value."""
     return clipping.clip_by_value(gradients, min(threshold, float(gradients[0].sum())))
 
 
-@parts.clip_kind("strays", label="{}", observes="")
+@parts.clip_kind("strays", label="strays {}", observes="")
 def strays(gradients, weights, threshold, state):
     """A fault that must be found: a tensor of the CPU's meets one of the device's."""
     gradients[0].add_(torch.ones_like(gradients[0], device="cpu"))

@@ -94,15 +94,15 @@ def variants(model: str, dataset: Dataset, device: str) -> dict[str, Callable[[]
 
 
 def bare_step(run: Run) -> Callable[[], object]:
-    """Forward, backward and the optimizer on one batch that is ready."""
-    index, images = next(run.batches_from(0))
-    images, labels = run.normalize(images), run.labels[index]
+    """Forward, backward and torch's fused SGD on one batch that is ready."""
+    images, labels = next(run.upcoming)
+    optimizer = run.trajectory.optimizer(run.model.parameters(), run.trajectory.learning_rate)
     run.model.train()
 
     def step() -> None:
         torch.nn.functional.cross_entropy(run.model(images), labels).backward()
-        run.optimizer.step()
-        run.optimizer.zero_grad()
+        optimizer.step()
+        optimizer.zero_grad()
 
     return step
 

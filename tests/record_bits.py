@@ -55,7 +55,7 @@ CASES = {  # name: (settings that differ from BASE, steps)
 DECAYS = (0.2, 0.9)
 USED = (
     *("images/data.py", "images/loading.py", "images/transformations.py", "images/moving.py"),
-    *("models/__init__.py", "study/looks.py"),
+    *("models/__init__.py", "study/looks.py", "clipping/flat.py"),
 )
 
 

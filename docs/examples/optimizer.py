@@ -29,7 +29,7 @@ class Lion(torch.optim.Optimizer):
                 momentum.lerp_(weight.grad, 1 - beta2)
 
 
-@optimizer("lion", label="Lion", buffers=1)
+@optimizer("lion", label="Lion", buffers=1, elementwise=True)
 def lion(
     parameters: Iterable[torch.nn.Parameter],
     learning_rate: float,

@@ -6,6 +6,7 @@ scipy looks for it.)
 """
 
 import importlib
+import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,8 @@ class Lazy(ModuleType):
     """Stands for the module of its name."""
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(importlib.import_module(self.__name__), name)
+        module = sys.modules.get(self.__name__) or importlib.import_module(self.__name__)
+        return getattr(module, name)
 
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clipgrid.clipping import (
+    Flat,
     clip_adaptively,
     clip_by_global_norm,
     clip_by_layer_norm,
@@ -90,7 +91,7 @@ def ones(gradients):
 
 def of_kind(kind):
     def clip(gradients, threshold):
-        gradients = list(gradients)
+        gradients = gradients if isinstance(gradients, Flat) else list(gradients)
         choice = parts.choose("clip_kind", kind)
         return choice(gradients, ones(gradients), threshold, dict(past(kind)))
 
@@ -286,6 +287,101 @@ def test_clipping_twice_is_clipping_once(kind, lists, threshold):
     KINDS[kind](twice, threshold)
     for a, b in zip(once, twice, strict=True):
         torch.testing.assert_close(a, b, rtol=ROUNDING, atol=0)
+
+
+# ---- gradients in one buffer, and long ones -----------------------------------------------------
+
+
+def flat(tensors):
+    """Copies of them in a Flat."""
+    tensors = list(tensors)
+    buffer = Flat(tensors)
+    buffer.fill(tensors)
+    return buffer
+
+
+def long_gradients(size=10.0, dtype=torch.float32):
+    """Some are long enough for blocks, and none has a multiple of their length."""
+    generator = torch.Generator().manual_seed(0)
+    shapes = [(96, 24, 3, 3), (7,), (130, 127), (96,), (99, 301)]
+    drawn = [torch.randn(shape, generator=generator, dtype=torch.float64) for shape in shapes]
+    drawn[0] = drawn[0].contiguous(memory_format=torch.channels_last)
+    return [(g * size / norm_of(drawn)).to(dtype) for g in drawn]
+
+
+def test_a_flat_has_copies_of_the_same_shape_and_layout_in_one_buffer_a_type():
+    several = [*long_gradients(), *random_gradients(torch.float64), torch.randn(4, 6).t()]
+    several += [torch.randn(9)[::2], torch.zeros(0, 3)]
+    copies = flat(several)
+    assert [buffer.dtype for buffer in copies.buffers] == [torch.float32, torch.float64]
+    for copy, tensor in zip(copies, several, strict=True):
+        assert torch.equal(copy, tensor)
+        assert copy.is_contiguous() == (tensor.is_contiguous() or tensor.shape == (5,))
+        assert copy.storage_offset() * copy.element_size() % 64 == 0
+    values = sum(map(norm_of, (several[i : i + 1] for i in range(len(several) - 1))))
+    assert sum(abs(copy).sum() > 0 for copy in copies) == len(several) - 1
+    assert values > 0
+    for buffer in copies.buffers:  # all else is 0
+        mine = [copy for copy in copies if copy.dtype == buffer.dtype]
+        assert norm_of([buffer]) == pytest.approx(norm_of(mine), rel=1e-12)
+        buffer.zero_()
+        assert norm_of(mine) == 0
+    copies.fill([None, *several[1:]])
+    assert norm_of(copies[:1]) == 0
+    assert torch.equal(copies[2], several[2])
+
+
+@every_kind
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_in_one_buffer_gradients_are_clipped_as_one_by_one(kind, dtype):
+    listed = [g.double() for g in long_gradients()]
+    buffer = flat(long_gradients(dtype=dtype))
+    expected, seen = KINDS[kind](listed, FIRES[kind]), KINDS[kind](buffer, FIRES[kind])
+    assert expected.share > 0
+    assert numbers(seen) == pytest.approx(numbers(expected), rel=1e-6)
+    assert seen.norm.item() == pytest.approx(expected.norm.item(), rel=1e-8)
+    assert seen.share == pytest.approx(expected.share.item(), rel=1e-3)
+    for clipped, ideal in zip(buffer, listed, strict=True):
+        torch.testing.assert_close(clipped.double(), ideal, rtol=ROUNDING, atol=1e-9)
+
+
+@every_kind
+@pytest.mark.parametrize("make", [long_gradients, lambda: flat(long_gradients())])
+def test_where_a_kind_only_observes_no_bit_of_long_gradients_changes(kind, make):
+    gradients, before = make(), bits(long_gradients())
+    seen = KINDS[kind](gradients, MOST[kind])
+    assert bits(gradients) == before
+    assert (seen.coefficient, seen.share) == (1, 0)
+
+
+@every_kind
+@pytest.mark.parametrize("bad", [math.inf, -math.inf, math.nan])
+def test_one_value_of_long_gradients_that_is_not_finite_leaves_all_alone(kind, bad):
+    gradients = flat(long_gradients(size=1e4))
+    gradients[2][5, 5] = bad
+    before = bits(gradients)
+    seen = KINDS[kind](gradients, FIRES[kind])
+    assert not seen.norm.isfinite()
+    assert (seen.coefficient, seen.share) == (1, 0)
+    assert bits(gradients) == before
+
+
+@pytest.mark.parametrize("p", [1, 2, math.inf])
+@pytest.mark.parametrize("size", [1e-42, 1e-30, 1e-18, 1e-9, 1e-3, 1, 1e10, 1e19, 1e30, 1e38])
+def test_the_norm_of_long_gradients_of_any_size_is_exact_to_rounding(p, size):
+    gradients = long_gradients(size)
+    expected = norm_of(gradients, p)
+    for some in (gradients, flat(gradients)):
+        seen = clip_by_global_norm(some, math.inf, p)
+        assert seen.observed.item() == pytest.approx(expected, rel=1e-8, abs=0)
+
+
+def test_the_norm_of_long_gradients_with_few_large_values_is_exact_to_rounding():
+    values = torch.full((40_000,), 1e-12)
+    values[::5000] = 3e18
+    values[7] = 1e-30
+    expected = norm_of([values])
+    assert clip_by_global_norm([values], math.inf).norm.item() == pytest.approx(expected, rel=1e-7)
 
 
 # ---- the global norm, p = 1, 2, inf -------------------------------------------------------------
@@ -567,11 +663,11 @@ def sources(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("edit", "changed"),
     [
-        (("value.py", "bound.copysign(gradient)", "bound"), {"value"}),
+        (("value.py", "-bound, out", "bound, out"), {"value"}),
         (("agc.py", "clamp(min=eps)", "clamp(min=2 * eps)"), {"agc"}),
         (("global_norm.py", "if p == 2", "if p == 1"), {"norm", "l1norm", "maxnorm"}),
         (
-            ("shared.py", "torch.where(fires, limit / observed, 1.0)", "0.5 * limit / observed"),
+            ("shared.py", "numbers[2] / numbers[1]", "0.5 * numbers[2] / numbers[1]"),
             {"norm", "l1norm", "maxnorm", "autoclip", "zclip"},
         ),
         (("layer.py", '"""g ← λ/‖g‖₂ · g where', '"""Scales where'), set()),

@@ -213,14 +213,11 @@ def test_a_longer_run_that_does_not_begin_as_the_shorter_one_would_be_seen(evide
 
 
 def test_an_average_that_feeds_back_would_be_seen(evidence, monkeypatch):
-    def feeds_back(decay):
-        def update(averages, weights, _):
-            for average, weight in zip(averages, weights, strict=True):
-                weight.lerp_(average, decay)
+    def feeds_back(average, step):
+        for weights, averaged in zip(average.weights, average.average, strict=True):
+            weights.lerp_(averaged, average.decay)
 
-        return update
-
-    monkeypatch.setattr(stateful, "get_ema_multi_avg_fn", feeds_back)
+    monkeypatch.setattr(stateful.Average, "update", feeds_back)
     assert compute("average_tracks_losses", evidence).verdict == "supported"
 
 
@@ -302,7 +299,9 @@ def test_validation_on_augmented_images_would_be_seen(evidence, monkeypatch):
     evaluate = readouts.evaluate
 
     def augmented(run, index):
-        return evaluate(run, index, transformation="mirrored" if run.augmentations else None)
+        return evaluate(
+            run, index, transformation="mirrored" if run.batches.augmentations else None
+        )
 
     monkeypatch.setattr(readouts, "evaluate", augmented)
     assert compute("validates_on_originals", evidence).verdict == "refuted"

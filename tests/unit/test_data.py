@@ -120,7 +120,8 @@ def test_a_file_that_is_none_is_one_error(tmp_path, dataset, content):
         prepare("digits", 8, 0, tmp_path)
         content = (tmp_path / "prepared" / "data.pt").read_bytes()[:50_000]
     path.write_bytes(content)
-    with pytest.raises(InputError, match=r"data\.pt: no prepared data set .* `python -m clipgrid prepare`"):
+    said = r"data\.pt: no prepared data set .* `python -m clipgrid prepare` makes one"
+    with pytest.raises(InputError, match=said):
         Dataset.load(path)
 
 

@@ -2,6 +2,7 @@
 bit."""
 
 import gc
+import itertools
 import math
 import shutil
 import weakref
@@ -12,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from torch.utils._python_dispatch import TorchDispatchMode
 from trials import (
     DIVERGING,
     MOMENTUM,
@@ -30,10 +30,12 @@ from clipgrid.images import loading
 from clipgrid.images.data import Dataset
 from clipgrid.study import parts
 from clipgrid.study.cells import Clip, replace
+from clipgrid.training import batches
+from clipgrid.training.batches import Batches
 from clipgrid.training.history import History, Step
 from clipgrid.training.loop import advance, update
 from clipgrid.training.machine import set_up_process
-from clipgrid.training.randomness import Batches, derive, generator
+from clipgrid.training.randomness import Epochs, derive, generator
 from clipgrid.training.readouts import collapsed_below, measure
 from clipgrid.training.run import Run
 
@@ -63,7 +65,7 @@ def seen(steps):
 
 @given(size=st.integers(1, 20), batch_size=st.integers(1, 50), seed=st.integers(0, 9))
 def test_each_epoch_is_a_permutation_of_the_training_set(size, batch_size, seed):
-    batches = Batches(seed, size, batch_size)
+    batches = Epochs(seed, size, batch_size)
     drawn = [batches[step] for step in range(math.ceil(3 * size / batch_size))]
     assert {len(batch) for batch in drawn} == {batch_size}
     for epoch in torch.cat(drawn)[: 3 * size].split(size):
@@ -72,15 +74,15 @@ def test_each_epoch_is_a_permutation_of_the_training_set(size, batch_size, seed)
 
 @given(st.integers(1, 20), st.integers(1, 50), st.lists(st.integers(0, 30), max_size=8))
 def test_a_batch_does_not_depend_on_what_was_asked_before(size, batch_size, steps):
-    batches = Batches(0, size, batch_size)
+    batches = Epochs(0, size, batch_size)
     for step in steps:
-        assert torch.equal(batches[step], Batches(0, size, batch_size)[step])
+        assert torch.equal(batches[step], Epochs(0, size, batch_size)[step])
 
 
 def test_epochs_and_seeds_differ_in_their_order():
-    first, second = (Batches(0, 100, 100)[step] for step in (0, 1))
+    first, second = (Epochs(0, 100, 100)[step] for step in (0, 1))
     assert not torch.equal(first, second)
-    assert not torch.equal(first, Batches(1, 100, 100)[0])
+    assert not torch.equal(first, Epochs(1, 100, 100)[0])
 
 
 def test_the_seed_of_a_draw_differs_by_seed_purpose_and_step():
@@ -112,7 +114,7 @@ def test_two_steps_of_momentum_are_those_of_a_plain_loop(digits, threshold):
     model = trajectory.model(1, 8, 10)
     parameters = list(model.parameters())
     velocities = [torch.zeros_like(p) for p in parameters]
-    batches = Batches(trajectory.seed, len(dataset.train), 8)
+    batches = Epochs(trajectory.seed, len(dataset.train), 8)
     for step in range(2):
         index = dataset.train[batches[step]]
         mean, std = dataset.about["mean"][0], dataset.about["std"][0]
@@ -138,18 +140,18 @@ def test_two_steps_of_momentum_are_those_of_a_plain_loop(digits, threshold):
 def test_the_moving_average_follows_its_recursion_with_warm_up(digits):
     decays = {0.15, 0.9}  # one that the warm-up reaches in these steps, one that it doesn't
     run = Run(replace(MOMENTUM, model="resnet18:width=0.125"), Dataset.load(digits), decays)
-    expected = {decay: {k: w.double() for k, w in run.weights.items()} for decay in decays}
+    expected = {decay: {k: w.double() for k, w in run.weights_of(None).items()} for decay in decays}
     for t in range(4):
         update(run)
         for decay, average in expected.items():
             d = min(decay, (1 + t) / (10 + t))
-            for name, weight in run.weights.items():
+            for name, weight in run.weights_of(None).items():
                 average[name] = d * average[name] + (1 - d) * weight.double()
     for decay, average in expected.items():
-        assert run.averages[decay].weights.keys() == average.keys()
+        assert run.weights_of(decay).keys() == average.keys()
         for name, tensor in average.items():
             torch.testing.assert_close(
-                run.averages[decay].weights[name].double(), tensor, rtol=1e-5, atol=1e-6
+                run.weights_of(decay)[name].double(), tensor, rtol=1e-5, atol=1e-6
             )
 
 
@@ -180,6 +182,22 @@ def test_batches_are_read_before_they_are_asked_for(digits, monkeypatch):
     assert [index.item() for index, _ in stream] == list(range(1, 10))
 
 
+@pytest.mark.parametrize("augmentation", ["none", *parts.names("augmentation"), "flip+crop"])
+def test_batches_that_are_made_ready_at_once_are_those_of_each_step(
+    digits, monkeypatch, augmentation
+):
+    trajectory, dataset = replace(MOMENTUM, augmentation=augmentation), Dataset.load(digits)
+    images = loading.Images(dataset.images, torch.device("cpu"))
+    at_once = Batches(trajectory, dataset, images)
+    monkeypatch.setattr(batches, "TOGETHER", 0)
+    apart = Batches(trajectory, dataset, images)
+    assert at_once.steps > 100 > apart.steps == 1
+    since = {first: itertools.islice(at_once.since(first), 400 - first) for first in (0, 7)}
+    for first, some in since.items():
+        for one, other in zip(some, apart.since(first), strict=False):
+            assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
 def test_what_has_collapsed_is_hardly_above_chance():
     assert [collapsed_below(k) for k in (10, 100)] == [0.2, 0.02]
     assert collapsed_below(2) == pytest.approx(0.5 + 0.5 / 9)
@@ -202,11 +220,12 @@ def test_a_cosine_schedule_is_torchs(digits):
 def test_a_part_of_the_training_images_is_drawn_by_the_seed_and_nothing_else_is_trained_on(digits):
     dataset = Dataset.load(digits)
     few = replace(MOMENTUM, train_images=20)
-    drawn = [set(Run(replace(few, seed=s), dataset, set()).train_index.tolist()) for s in (0, 0, 1)]
+    runs = [Run(replace(few, seed=seed), dataset, set()) for seed in (0, 0, 1)]
+    drawn = [set(run.batches.index.tolist()) for run in runs]
     assert drawn[0] == drawn[1] != drawn[2]
     assert all(len(d) == 20 and d <= set(dataset.train.tolist()) for d in drawn)
-    run = Run(few, dataset, set())
-    assert len(torch.cat([run.train_index[run.batches[t]] for t in range(10)]).unique()) == 20
+    batches = runs[0].batches
+    assert len(torch.cat([batches.indices(t) for t in range(10)]).unique()) == 20
 
 
 def test_more_training_images_than_there_are_is_an_error(digits):
@@ -216,13 +235,13 @@ def test_more_training_images_than_there_are_is_an_error(digits):
 
 def test_label_noise_exchanges_its_share_of_the_training_labels_and_no_others(digits):
     dataset = Dataset.load(digits)
-    labels = Run(replace(MOMENTUM, label_noise=0.4), dataset, set()).labels
+    labels = Run(replace(MOMENTUM, label_noise=0.4), dataset, set()).batches.labels
     changed = labels != dataset.labels
     n = len(dataset.train)
     assert abs(changed[dataset.train].sum() - 0.4 * n) < 4 * math.sqrt(0.24 * n)
     assert not changed[torch.cat([dataset.validation, dataset.test])].any()
     assert set(labels.tolist()) == set(range(10))
-    assert torch.equal(Run(MOMENTUM, dataset, set()).labels, dataset.labels)
+    assert torch.equal(Run(MOMENTUM, dataset, set()).batches.labels, dataset.labels)
 
 
 @pytest.mark.parametrize(
@@ -351,7 +370,7 @@ def test_without_warm_up_the_average_is_the_plain_recursion(digits):
         plain.update_parameters(run.model)
     for name, tensor in plain.module.state_dict().items():
         if tensor.is_floating_point():
-            assert torch.equal(run.averages[0.9].weights[name], tensor), name
+            assert torch.equal(run.weights_of(0.9)[name], tensor), name
 
 
 def test_a_decay_added_later_leads_to_the_same_weights(trained):
@@ -402,7 +421,7 @@ def test_each_kind_clips_some_steps_and_differs_from_no_clipping(trained, digits
     # Norms are the same until the first step that was clipped.
     assert [row["clipped"] for row in one.rows[:first]] == ["0"] * (first - 1) + ["1"]
     norms, free_norms = ([float(row["norm"]) for row in run.rows[:first]] for run in (one, free))
-    assert norms == pytest.approx(free_norms, rel=1e-12)
+    assert norms == pytest.approx(free_norms, rel=1e-8)  # some are added up tensor by tensor
 
 
 @every_kind
@@ -453,37 +472,16 @@ def test_always_clipped_rmsprop_depends_on_threshold_over_epsilon_alone(trained,
 def test_agc_leaves_the_classifier_alone(digits, model):
     trajectory = replace(MOMENTUM, model=model, clip="agc1e-06")
     run = Run(trajectory, Dataset.load(digits), decays=set())
-    for parameter in run.model.parameters():
-        parameter.grad = torch.ones_like(parameter)
-    run.clip(run.gradients)
-    untouched = [name for name, p in run.model.named_parameters() if (p.grad == 1).all()]
+    for gradient in run.weights.gradients:
+        gradient.fill_(1)
+    run.clip(run.weights.gradients)
+    gradients = zip(run.model.named_parameters(), run.weights.gradients, strict=True)
+    untouched = [name for (name, _), gradient in gradients if (gradient == 1).all()]
     layer = {"alexnet": "classifier.6", "vgg11": "classifier.6", "resnet18": "fc"}[family(model)]
     assert untouched == [f"{layer}.weight", f"{layer}.bias"]
 
 
 # ---- what a step costs and is made of -----------------------------------------------------------
-
-
-class HostSyncs(TorchDispatchMode):
-    """Notes the operators that would make the host wait for a device."""
-
-    WAITING = ("_local_scalar_dense", "nonzero", "is_nonzero", "equal", "masked_select", "unique")
-
-    def __init__(self):
-        super().__init__()
-        self.found = []
-
-    def __torch_dispatch__(self, operator, types, args=(), kwargs=None):
-        if operator.overloadpacket.__name__.startswith(self.WAITING):
-            self.found.append(operator)
-        return operator(*args, **(kwargs or {}))
-
-
-def test_the_watch_for_host_syncs_sees_one():
-    with HostSyncs() as syncs:
-        torch.ones(()).item()
-        bool(torch.ones(()) > 0)
-    assert len(syncs.found) == 2
 
 
 def test_a_run_that_is_over_leaves_its_memory_to_the_next_one(digits, monkeypatch):
@@ -500,17 +498,6 @@ def test_a_run_that_is_over_leaves_its_memory_to_the_next_one(digits, monkeypatc
         assert gone() is None
     finally:
         gc.enable()
-
-
-@every_kind
-@every_optimizer
-def test_no_step_waits_for_the_device(digits, kind, base):
-    clip, first = firing(kind, digits)
-    run = Run(replace(base, clip=clip), Dataset.load(digits), decays={0.9})
-    with HostSyncs() as syncs:
-        for _ in range(max(2, first + 1)):  # past a warm-up
-            update(run)
-    assert syncs.found == []
 
 
 @pytest.mark.parametrize("n", [2, 4])

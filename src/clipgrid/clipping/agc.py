@@ -1,11 +1,22 @@
 """By the norm of each unit, over that of its weights."""
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
 
-from clipgrid.clipping.shared import Telemetry, checked, multiply, piecewise, tensor_norms
+from clipgrid.clipping.shared import (
+    VANISHING,
+    Telemetry,
+    checked,
+    in_order,
+    multiply,
+    piecewise,
+    tensor_norms,
+)
+
+MANY = 1024  # values, of which units' norms are taken in float32
 
 
 @torch.no_grad()
@@ -24,24 +35,33 @@ def clip_adaptively(
     """
     gradients, weights = list(gradients), list(weights)
     both = [(g, w) for g, w in zip(gradients, weights, strict=True) if w is not None]
-    units = checked((g for g, _ in both), threshold)
-    norms = [unit_norms(g) for g in units]
-    sizes = [unit_norms(w).clamp(min=eps) for _, w in both if w.numel()]
+    clipped = checked((g for g, _ in both), threshold)
+    norms = unit_norms(clipped, threshold * eps)
+    sizes = unit_norms([w for _, w in both if w.numel()], eps).clamp(min=eps)
     others = tensor_norms([g for g, w in zip(gradients, weights, strict=True) if w is None])
-    flat = join(norms)
-    coefficients, telemetry = piecewise(flat, flat / join(sizes), threshold, others)
-    parts = coefficients.split([n.numel() for n in norms])
-    multiply(units, (part.view_as(n) for part, n in zip(parts, norms, strict=True)))
+    coefficients, telemetry = piecewise(norms, norms / sizes, threshold, others)
+    multiply(clipped, coefficients, [len(g) if g.ndim > 1 else 1 for g in clipped])
     return telemetry
 
 
-def join(norms: Sequence[Tensor]) -> Tensor:
-    """All of these in one vector."""
-    return torch.cat([n.flatten() for n in norms]) if norms else tensor_norms([])
+def unit_norms(tensors: list[Tensor], least: float) -> Tensor:
+    """The L2 norm of each unit of each tensor, float64 [units]. On a CPU those of many float32
+    values are taken in float32, at a relative error of 1e-7, as far as squares don't overflow and
+    the norms that matter, those above `least`, don't vanish."""
+    if not tensors:
+        return tensor_norms([])
+    rows = [in_rows(tensor) for tensor in tensors]
+    types = {(row.device.type, row.dtype) for row in rows}
+    many = sum(row.numel() for row in rows) >= MANY
+    if many and least > VANISHING and types == {("cpu", torch.float32)}:
+        norms = torch.cat([torch.linalg.vector_norm(row, 2, 1) for row in rows]).double()
+        if norms.sum().item() < math.inf:
+            return norms
+    return torch.cat([torch.linalg.vector_norm(row, 2, 1, dtype=torch.float64) for row in rows])
 
 
-def unit_norms(tensor: Tensor) -> Tensor:
-    """The L2 norm of each unit, float64, of a shape that broadcasts to `tensor`'s."""
-    dimensions = tuple(range(1, tensor.ndim)) or None
-    keep = tensor.ndim > 1
-    return torch.linalg.vector_norm(tensor, 2, dimensions, keep, dtype=torch.float64)
+def in_rows(tensor: Tensor) -> Tensor:
+    """[units, values of one]"""
+    values = in_order(tensor)
+    units = len(tensor) if tensor.ndim > 1 else 1
+    return (tensor.flatten() if values is None else values).view(units, -1)

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from clipgrid.clipping.shared import Telemetry, checked, global_norm, scale
+from clipgrid.clipping.shared import Telemetry, checked, global_norm, scale, whole
 
 
 @torch.no_grad()
@@ -14,7 +14,7 @@ def clip_by_global_norm(gradients: Iterable[Tensor], threshold: float, p: float 
 
     p is 1, 2 or ∞. Pascanu, Mikolov, Bengio 2013, algorithm 1 (the article's section 3.1).
     """
-    gradients = checked(gradients, threshold)
+    gradients = checked(whole(gradients), threshold)
     norm = global_norm(gradients)
     observed = norm if p == 2 else global_norm(gradients, p)
-    return scale(gradients, norm, observed, torch.full_like(norm, threshold))
+    return scale(gradients, norm, observed, threshold)

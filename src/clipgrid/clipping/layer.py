@@ -14,5 +14,5 @@ def clip_by_layer_norm(gradients: Iterable[Tensor], threshold: float) -> Telemet
     gradients = checked(gradients, threshold)
     norms = tensor_norms(gradients)
     coefficients, telemetry = piecewise(norms, norms, threshold)
-    multiply(gradients, coefficients.unbind())
+    multiply(gradients, coefficients, [1] * len(gradients))
     return telemetry

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from clipgrid.clipping.shared import Telemetry, checked, global_norm, scale
+from clipgrid.clipping.shared import Telemetry, checked, global_norm, scale, whole
 
 
 @torch.no_grad()
@@ -19,7 +19,7 @@ def clip_by_percentile(
     """
     if not 0 < percentile <= 100:
         raise ValueError(f"the percentile must be above 0 and at most 100, not {percentile}")
-    gradients = checked(gradients, percentile)
+    gradients = checked(whole(gradients), percentile)
     norm = global_norm(gradients)
     norms = [state["norms"]] if state else []
     state["norms"] = torch.cat([*norms, norm[None]])

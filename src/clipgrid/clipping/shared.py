@@ -2,11 +2,17 @@
 
 import functools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from clipgrid.clipping.flat import Flat
+
+BLOCK = 256  # values that are added up in float32
+LONG = 64 * BLOCK  # values of a tensor whose norm is taken by blocks
+VANISHING = 1e-9  # a norm that may lack what squares that underflow would add
 
 
 class Telemetry(NamedTuple):
@@ -24,9 +30,15 @@ class Telemetry(NamedTuple):
 
 
 def checked(gradients: Iterable[Tensor], threshold: float) -> list[Tensor]:
+    """Those that hold anything."""
     if not threshold > 0:
         raise ValueError(f"the threshold must be above 0, not {threshold}")
     return [gradient for gradient in gradients if gradient.numel()]
+
+
+def whole(gradients: Iterable[Tensor]) -> Iterable[Tensor]:
+    """For what doesn't ask which tensor a value is of: the buffers, of a Flat."""
+    return gradients.buffers if isinstance(gradients, Flat) else gradients
 
 
 def tensor_norms(tensors: list[Tensor], p: float = 2.0) -> Tensor:
@@ -34,14 +46,58 @@ def tensor_norms(tensors: list[Tensor], p: float = 2.0) -> Tensor:
     if not tensors:
         return torch.zeros(0, dtype=torch.float64)
     if p == math.inf:  # exact in any type; torch's own is ten times slower on a CPU
-        return torch.stack([tensor.abs().amax() for tensor in tensors]).double()
-    return torch.stack(torch._foreach_norm(tensors, p, torch.float64))
+        ends = map(torch.aminmax, tensors)
+        return torch.stack([torch.maximum(high, -low) for low, high in ends]).double()
+    long = [in_order(tensor) if is_long(tensor) else None for tensor in tensors]
+    others = [tensor for tensor, values in zip(tensors, long, strict=True) if values is None]
+    norms = iter(torch._foreach_norm(others, p, torch.float64) if others else ())
+    each = [next(norms) if v is None else norm_by_blocks(v, p) for v in long]
+    return torch.stack(each) if len(each) > 1 else each[0][None]
+
+
+def is_long(tensor: Tensor) -> bool:
+    """Whether its norm is faster by blocks."""
+    on_cpu = tensor.device.type == "cpu"
+    return on_cpu and tensor.dtype == torch.float32 and tensor.numel() >= LONG
+
+
+def in_order(tensor: Tensor) -> Tensor | None:
+    """The values as they lie in memory, [n]; None where there are gaps between them."""
+    if tensor.is_contiguous():
+        return tensor if tensor.dim() == 1 else tensor.view(-1)
+    if tensor.dim() == 4 and tensor.is_contiguous(memory_format=torch.channels_last):
+        return tensor.permute(0, 2, 3, 1).view(-1)
+    return None
+
+
+def norm_by_blocks(values: Tensor, p: float) -> Tensor:
+    """The 1- or 2-norm, 0-dim float64, of float32 `values` [n] on a CPU: in float32 within blocks,
+    and in float64 across them. It takes a third of the time of float64 throughout, at a relative
+    error of 1e-9 (of 1e-7, were all in one block). Where a block overflows or squares vanish, all
+    is in float64."""
+    rest = len(values) % BLOCK
+    blocks = (values[:-rest] if rest else values).view(-1, BLOCK)
+    # torch's own 1-norm of rows is seven times slower.
+    norms = torch.linalg.vector_norm(blocks, 2, 1) if p == 2 else blocks.abs().sum(1)
+    if rest:
+        norms = torch.cat([norms, torch.linalg.vector_norm(values[-rest:], p)[None]])
+    norm = torch.linalg.vector_norm(norms, p, dtype=torch.float64)
+    if VANISHING < norm.item() < math.inf:
+        return norm
+    return torch.linalg.vector_norm(values, p, dtype=torch.float64)
 
 
 def global_norm(tensors: list[Tensor], p: float = 2.0) -> Tensor:
     """The p-norm of all tensors together, 0-dim float64."""
     norms = tensor_norms(tensors, p)
+    if len(norms) == 1:
+        return norms[0]
     return torch.linalg.vector_norm(norms, p) if len(norms) else norms.sum()
+
+
+def none(fires: Tensor) -> bool:
+    """Whether nothing fires, where asking doesn't make the host wait: no gradient is touched."""
+    return fires.device.type == "cpu" and not fires.any().item()
 
 
 def product_type(*gradients: Tensor) -> torch.dtype:
@@ -50,19 +106,38 @@ def product_type(*gradients: Tensor) -> torch.dtype:
     return functools.reduce(torch.promote_types, types, torch.float32)
 
 
-def multiply(gradients: Sequence[Tensor], coefficients: Iterable[Tensor]) -> None:
-    """Each gradient times its own coefficient."""
-    for gradient, coefficient in zip(gradients, coefficients, strict=True):
-        gradient.mul_(coefficient.to(product_type(gradient)))
+def multiply(gradients: list[Tensor], coefficients: Tensor, pieces: list[int]) -> None:
+    """Each piece times its own of the coefficients: so many `pieces` has each gradient, which are
+    its rows, or one."""
+    if gradients and not none(coefficients < 1):
+        parts = coefficients.to(product_type(*gradients)).split(pieces)
+        each = zip(gradients, parts, strict=True)
+        shaped = [part.view([-1, *[1] * (g.ndim - 1)] if g.ndim else []) for g, part in each]
+        torch._foreach_mul_(gradients, shaped)
 
 
-def scale(gradients: list[Tensor], norm: Tensor, observed: Tensor, limit: Tensor) -> Telemetry:
+def scale(
+    gradients: list[Tensor], norm: Tensor, observed: Tensor, limit: Tensor | float
+) -> Telemetry:
     """The whole gradient, of this L2 norm, times limit/observed where that is below 1."""
-    fires = (observed > limit) & norm.isfinite()
-    coefficient = torch.where(fires, limit / observed, 1.0)
-    if gradients:
-        torch._foreach_mul_(gradients, coefficient.to(product_type(*gradients)))
-    return Telemetry(norm, observed, limit, coefficient, fires.double())
+    if norm.device.type == "cpu":  # nothing waits there, and numbers take less time than tensors
+        numbers = norm.item(), observed.item(), float(limit)
+        fires = numbers[1] > numbers[2] and numbers[0] < math.inf
+        coefficient = numbers[2] / numbers[1] if fires else 1.0
+        if fires:
+            short = any(gradient.itemsize < 4 for gradient in gradients)
+            torch._foreach_mul_(gradients, torch.tensor(coefficient) if short else coefficient)
+        return telemetry(*numbers, coefficient, float(fires))
+    limits = torch.zeros_like(norm) + limit
+    above = (observed > limits) & (norm < math.inf)
+    factors = torch.where(above, limits / observed, 1.0)
+    torch._foreach_mul_(gradients, factors.to(product_type(*gradients)))
+    return Telemetry(norm, observed, limits, factors, above.double())
+
+
+def telemetry(*numbers: float) -> Telemetry:
+    """Of numbers, on the CPU."""
+    return Telemetry(*torch.tensor(numbers, dtype=torch.float64).unbind())
 
 
 def piecewise(
@@ -75,7 +150,7 @@ def piecewise(
     if not pieces:
         norms = observed = norms.new_zeros(1)
     norm = torch.linalg.vector_norm(torch.cat([norms, others]))
-    fires = (observed > threshold) & norm.isfinite()
+    fires = (observed > threshold) & (norm < math.inf)
     coefficients = torch.where(fires, threshold / observed, 1.0)
     after = torch.linalg.vector_norm(torch.cat([norms * coefficients, others]))
     return coefficients[:pieces], Telemetry(

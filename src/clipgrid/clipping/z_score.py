@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from clipgrid.clipping.shared import Telemetry, checked, global_norm, scale
+from clipgrid.clipping.shared import Telemetry, checked, global_norm, scale, whole
 
 
 @torch.no_grad()
@@ -26,7 +26,7 @@ def clip_by_z_score(
     variance is taken around the mean that the same step has moved; ‖g‖ is not limited otherwise.
     Kumar, Owen, Roy Chowdhury, Güra 2025 (arXiv:2504.02507), section 3.
     """
-    gradients = checked(gradients, threshold)
+    gradients = checked(whole(gradients), threshold)
     norm = global_norm(gradients)
     if "mean" not in state:
         norms = torch.cat([state["norms"], norm[None]]) if state else norm[None]
@@ -34,7 +34,7 @@ def clip_by_z_score(
         if len(norms) == warm_up:
             state.clear()
             state |= {"mean": norms.mean(), "variance": norms.var(correction=0)}
-        return scale(gradients, norm, norm, torch.full_like(norm, math.inf))
+        return scale(gradients, norm, norm, math.inf)
     mean, deviation = state["mean"], state["variance"].sqrt()
     z = (norm - mean) / (deviation + eps)
     limit = torch.where(z > threshold, mean + threshold**2 * deviation / z, math.inf)

@@ -32,7 +32,7 @@ from clipgrid.study.fields import (
 )
 from clipgrid.study.parts import Choice
 
-TRAINER_VERSION = 3
+TRAINER_VERSION = 4
 """Raise it when the loop's numbers change: every trajectory is then trained anew. (What parts do is
 in the key by itself.)"""
 

@@ -161,10 +161,10 @@ def model(name: str, *, label: str, family: str = "", **limits: Any) -> Callable
     return declare("model", name, label, family=family, **limits)
 
 
-def optimizer(name: str, *, label: str, buffers: int) -> Callable[[F], F]:
-    """`make(parameters, learning_rate, *, …) -> torch.optim.Optimizer`. `buffers` is how many
-    values it keeps for each weight."""
-    return declare("optimizer", name, label, buffers=buffers)
+def optimizer(name: str, *, label: str, buffers: int, **about: Any) -> Callable[[F], F]:
+    """`make(parameters, learning_rate, *, …) -> torch.optim.Optimizer`, which keeps `buffers`
+    values for each weight. With `elementwise=True` all weights are given as one vector."""
+    return declare("optimizer", name, label, buffers=buffers, **{"elementwise": False} | about)
 
 
 def clip_kind(

@@ -4,6 +4,7 @@ Alone, which is the usual case, a process is the first of one, and nothing here 
 """
 
 import os
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 import torch.distributed as dist
@@ -49,9 +50,16 @@ def wrap(model: nn.Module, device: torch.device) -> nn.Module:
     return nn.parallel.DistributedDataParallel(model)
 
 
+def no_sync(model: nn.Module) -> AbstractContextManager:
+    """Where its backward passes leave each process the gradients of its own share alone."""
+    if isinstance(model, nn.parallel.DistributedDataParallel):
+        return model.no_sync()
+    return nullcontext()
+
+
 def mean(x: Tensor) -> Tensor:
     """Of the processes' `x`."""
-    return total(x) / PROCESSES
+    return total(x) / PROCESSES if PROCESSES > 1 else x
 
 
 def total(x: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 class Step(NamedTuple):
-    """A step's loss, and what clipping tells of it (see clipping.Telemetry); 0-dim float64, on the
+    """A step's loss, and what clipping tells of it (see clipping.Telemetry); 0-dim, on the
     device."""
 
     loss: Tensor
@@ -52,8 +52,8 @@ class History:
     def append(self, steps: list[Step]) -> None:
         """Fetch the latest steps' telemetry from the device. What comes after the first step whose
         loss or gradient isn't finite is left out: with that step the run has diverged."""
-        rows = torch.stack([value for step in steps for value in step]).view(len(steps), -1).cpu()
-        latest = dict(zip(Step._fields, rows.unbind(1), strict=True))
+        columns = [torch.stack(column).double() for column in zip(*steps, strict=True)]
+        latest = dict(zip(Step._fields, torch.stack(columns).cpu(), strict=True))
         sound = finite(latest)
         end = len(steps) if sound.all() else int(sound.int().argmin()) + 1
         for name, column in latest.items():

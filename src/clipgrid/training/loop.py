@@ -36,6 +36,7 @@ def advance(
             while run.step < next_look and not (pause and pause.due()):
                 steps.append(update(run))
             run.history.append(steps)  # the one fetch; may find that the run has diverged
+            run.check()
         session["to"] = len(run.history)
         if run.is_looked_at and not run.diverged_at:
             with clock(session, "evaluation_seconds"):
@@ -50,13 +51,12 @@ def advance(
 def update(run: Run) -> Step:
     """One step. What it saw stays on the device, for which nothing waits here."""
     t = run.step
-    images, labels = run.batch(t)  # drawn, augmented, normalised: this process's share
+    images, labels = next(run.upcoming)  # drawn, augmented, normalised: this process's share
     loss = run.backward(images, labels, t)  # g = gradient of the batch's mean loss
-    seen = run.clip(run.gradients)  # g ← λ/‖g‖ · g where ‖g‖ > λ
+    seen = run.clip(run.weights.gradients)  # g ← λ/‖g‖ · g where ‖g‖ > λ
     for group in run.optimizer.param_groups:
         group["lr"] = run.trajectory.learning_rate_at(t)
     run.optimizer.step()  # a penalty on the weights comes after the clip
-    run.optimizer.zero_grad()
     for average in run.averages.values():
         average.update(t)  # a ← d·a + (1-d)·w
     run.step = t + 1

@@ -30,7 +30,7 @@ def seed_dropout(seed: int, device: torch.device) -> None:
         torch.get_device_module(device).manual_seed(seed)
 
 
-class Batches:
+class Epochs:
     """Indices into the training set: each epoch is one permutation, batches run on across them."""
 
     def __init__(self, seed: int, size: int, batch_size: int) -> None:
@@ -43,11 +43,12 @@ class Batches:
         end = start + self.batch_size
         epochs = range(start // self.size, (end - 1) // self.size + 1)
         self.permutations = {epoch: self.permutation(epoch) for epoch in epochs}
-        parts = [
-            permutation[max(0, start - epoch * self.size) : end - epoch * self.size]
-            for epoch, permutation in self.permutations.items()
-        ]
-        return torch.cat(parts)
+        return torch.cat(
+            [
+                permutation[max(0, start - epoch * self.size) : end - epoch * self.size]
+                for epoch, permutation in self.permutations.items()
+            ]
+        )
 
     def permutation(self, epoch: int) -> Tensor:
         if epoch in self.permutations:

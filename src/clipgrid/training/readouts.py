@@ -47,9 +47,11 @@ def totals(
     sums = torch.zeros(2, dtype=torch.float64, device=run.device)
     parts = index.split(evaluation_batch(run.dataset.images.shape[-1]))
     for part, images in run.images.batches(parts[distributed.RANK :: distributed.PROCESSES]):
-        images = run.normalize(transform(images, transformation) if transformation else images)
+        if transformation:
+            images = transform(images, transformation)
+        images = run.batches.normalize(images)
         logits = torch.func.functional_call(run.model, run.weights_of(decay), (images,))
-        labels = run.labels[part]
+        labels = run.batches.labels[part]
         losses = nn.functional.cross_entropy(logits, labels, reduction="none")
         sums += torch.stack([losses.double().sum(), (logits.argmax(1) == labels).sum().double()])
     return sums
@@ -59,7 +61,7 @@ def measure(run: "Run", decay: float | None) -> dict[str, Any]:
     """What a cell reports of the present state. Values of a diverged run are None."""
     norms, clipped = run.history.steps["norm"], int((run.history.steps["share"] > 0).sum())
     splits = {
-        "train": run.train_index[: len(run.dataset.validation)],
+        "train": run.batches.index[: len(run.dataset.validation)],
         "validation": run.dataset.validation,
         "test": run.dataset.test,
     }

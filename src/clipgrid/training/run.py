@@ -1,27 +1,21 @@
 """A run: the weights after a number of steps, and all that leads to the next ones."""
 
-import itertools
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from clipgrid import models
+from clipgrid import InputError, models
 from clipgrid.images.data import Dataset
 from clipgrid.images.loading import Images
 from clipgrid.study.cells import Trajectory
-from clipgrid.training import distributed
+from clipgrid.training import distributed, weights
+from clipgrid.training.batches import Batches
 from clipgrid.training.history import History
 from clipgrid.training.machine import provenance
-from clipgrid.training.randomness import (
-    Batches,
-    derive,
-    generator,
-    noisy_labels,
-    seed_dropout,
-    train_subset,
-)
+from clipgrid.training.randomness import derive, seed_dropout
 from clipgrid.training.stateful import Average, Clipper
 
 
@@ -42,56 +36,32 @@ class Run:
         torch.manual_seed(derive(trajectory.seed, "weights", 0))
         shape = about["channels"], about["size"], len(about["classes"])
         self.model: nn.Module = trajectory.model(*shape)
+        with about_the_model(trajectory):
+            weights.check(self.model)
         self.model.to(self.device).to(memory_format=torch.channels_last)
-        self.forward: Callable = distributed.wrap(self.model, self.device)
+        self.weights = weights.Weights(self.model)
+        self.optimizer: torch.optim.Optimizer = trajectory.optimizer(
+            self.weights.optimized(trajectory.optimizer.part.about["elementwise"]),
+            trajectory.learning_rate,
+        )
+        self.clip = Clipper(trajectory.clip, self.weights.parameters, models.classifier(self.model))
+        self.averages = {
+            decay: Average(decay, trajectory.ema_warmup, self.weights.flat)
+            for decay in sorted(decays)
+        }
+        self.shared = distributed.wrap(self.model, self.device)
+        self.forward: Callable = self.shared
         if trajectory.compile != "none":
             torch.compiler.reset()  # else after some runs torch would give up compiling, silently
-            self.forward = torch.compile(self.forward, mode=trajectory.compile)
-        self.parameters = list(self.model.parameters())
-        self.optimizer: torch.optim.Optimizer = trajectory.optimizer(
-            self.parameters, trajectory.learning_rate
-        )
-        classifier = models.classifier(self.model)
-        exempt = set(classifier.parameters()) if classifier else set()
-        weights = [None if p in exempt else p.detach() for p in self.parameters]
-        self.clip = Clipper(trajectory.clip, weights)
-        self.train_index = train_subset(dataset, trajectory)
-        self.batches = Batches(trajectory.seed, len(self.train_index), trajectory.batch_size)
-        self.augmentations = [choice() for choice in trajectory.augmentation.choices]
+            self.forward = torch.compile(self.shared, mode=trajectory.compile)
         self.images = images or Images(dataset.images, self.device)
-        self.labels = noisy_labels(dataset, trajectory).to(self.device)
-        self.mean, self.std = (
-            torch.tensor(about[key])[:, None, None].to(self.device) for key in ("mean", "std")
-        )
-        # The state dict's tensors are the model's own: they follow it from step to step.
-        self.weights = {
-            name: tensor
-            for name, tensor in self.model.state_dict().items()
-            if tensor.is_floating_point()
-        }
-        self.averages = {
-            decay: Average(decay, trajectory.ema_warmup, self.weights) for decay in sorted(decays)
-        }
+        self.batches = Batches(trajectory, dataset, self.images)
+        parts = trajectory.accumulation_steps
+        self.share_of_part = torch.full((), 1 / parts, device=self.device)  # in the batch's loss
         self.step = 0
-        self.share = distributed.share(trajectory.batch_size)
-        self.upcoming = self.batches_from(0)
+        self.upcoming = self.batches.since(0)
         self.history = History()
         self.sessions: list[dict] = []
-
-    def batches_from(self, step: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """(indices, images) of each step from `step` on: this process's share of the batch."""
-        index, batches, share = self.train_index, self.batches, self.share  # not self, a cycle
-        return self.images.batches(index[batches[t]][share] for t in itertools.count(step))
-
-    def batch(self, t: int) -> tuple[Tensor, Tensor]:
-        """Images, ready for the model, and labels of step `t`, which is the next one."""
-        index, images = next(self.upcoming)
-        draws = generator(self.trajectory.seed, "augmentation", t)
-        n, size = self.trajectory.batch_size, images.shape[-1]
-        drawn = [augmentation.draw(n, size, draws) for augmentation in self.augmentations]
-        for augmentation, its in zip(self.augmentations, drawn, strict=True):
-            images = augmentation.apply(images, its[self.share])
-        return self.normalize(images), self.labels[index]
 
     def backward(self, images: Tensor, labels: Tensor, t: int) -> Tensor:
         """Gradients of the batch's mean loss, which is given."""
@@ -100,14 +70,23 @@ class Run:
         if not self.model.training:
             self.model.train()
         parts = self.trajectory.accumulation_steps
-        loss = torch.zeros((), dtype=torch.float64, device=self.device)
+        losses: list[Tensor] = []
         for some_images, some_labels in zip(images.chunk(parts), labels.chunk(parts), strict=True):
-            with self.autocast():
-                logits = self.forward(some_images)
-            part = nn.functional.cross_entropy(logits.float(), some_labels) / parts
-            part.backward()
-            loss += part.detach()
-        return distributed.mean(loss)
+            last = len(losses) == parts - 1
+            # Processes that share a batch add their gradients up once, at its last part.
+            with nullcontext() if last else distributed.no_sync(self.shared):
+                with self.autocast():
+                    logits = self.forward(some_images)
+                loss = nn.functional.cross_entropy(logits.float(), some_labels)
+                loss.backward(self.share_of_part)
+            losses.append(loss.detach())
+        self.weights.gather()
+        return distributed.mean(losses[0] if parts == 1 else torch.stack(losses).mean())
+
+    def check(self) -> None:
+        """InputError where the model isn't the one that is trained any more."""
+        with about_the_model(self.trajectory):
+            self.weights.check()
 
     @property
     def diverged_at(self) -> int | None:
@@ -124,24 +103,15 @@ class Run:
         every = self.trajectory.evaluate_every
         return min(T, (self.step // every + 1) * every)
 
-    @property
-    def gradients(self) -> list[Tensor | None]:
-        """Of all parameters; None of one that took no part."""
-        return [p.grad for p in self.parameters]
-
     def autocast(self) -> torch.autocast:
         """The forward pass in the precision asked for; the loss and all else are float32."""
         reduced = self.trajectory.precision == "bfloat16"
         return torch.autocast(self.device.type, torch.bfloat16, enabled=reduced)
 
-    def normalize(self, images: Tensor) -> Tensor:
-        """uint8 [N, C, H, W] → float32, channels last, by the training set's mean and std."""
-        images = images.float().div_(255).sub_(self.mean).div_(self.std)
-        return images.contiguous(memory_format=torch.channels_last)
-
     def weights_of(self, decay: float | None) -> dict[str, Tensor]:
-        """The raw weights, or their average of that decay."""
-        return self.weights if decay is None else self.averages[decay].weights
+        """The raw weights, or their average of that decay, by name."""
+        flat = self.weights.flat if decay is None else self.averages[decay].average
+        return self.weights.named(flat)
 
     # ---- what is kept of it ----------------------------------------------------------------------
 
@@ -171,16 +141,26 @@ class Run:
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "clip": self.clip.state,
-            "averages": {decay: average.weights for decay, average in self.averages.items()},
+            "averages": {decay: self.weights_of(decay) for decay in self.averages},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.step, self.sessions = state["step"], state["sessions"]
         self.history = History(**state["history"])
-        self.upcoming = self.batches_from(self.step)
+        self.upcoming = self.batches.since(self.step)
         if self.diverged_at is None:
             self.model.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.clip.state = {k: v.to(self.device) for k, v in state["clip"].items()}
-            for decay, average in self.averages.items():
-                average.load(state["averages"][decay])
+            for decay in self.averages:
+                for name, tensor in self.weights_of(decay).items():
+                    tensor.copy_(state["averages"][decay][name])
+
+
+@contextmanager
+def about_the_model(trajectory: Trajectory) -> Iterator[None]:
+    """An InputError in it names the model."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"model {trajectory.model}: {error}") from None

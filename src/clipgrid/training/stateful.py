@@ -1,42 +1,38 @@
 """What acts on gradients and weights at each step and has a state of its own: the clip, the moving
 averages."""
 
-from collections.abc import Iterable
+from torch import Tensor, nn
 
-from torch import Tensor
-from torch.optim.swa_utils import get_ema_multi_avg_fn
-
-from clipgrid.clipping import Telemetry
+from clipgrid.clipping import Flat, Telemetry
 from clipgrid.study.cells import Clip
 
 
 class Clipper:
-    """A clip of a run. `weights` are all parameters, None for those of the classifier."""
+    """A clip of a run. What compares gradients with weights passes over the classifier's."""
 
-    def __init__(self, clip: Clip, weights: list[Tensor | None]) -> None:
-        self.kind, self.threshold, self.weights = clip.choice, clip.threshold, weights
+    def __init__(
+        self, clip: Clip, parameters: list[nn.Parameter], classifier: nn.Module | None
+    ) -> None:
+        self.kind, self.threshold = clip.choice, clip.threshold
+        exempt = set(classifier.parameters()) if classifier else set()
+        self.weights = [None if p in exempt else p.detach() for p in parameters]
         self.state: dict[str, Tensor] = {}  # of the kinds that look back
 
-    def __call__(self, gradients: Iterable[Tensor | None]) -> Telemetry:
-        """Clip the gradients of all parameters in place; None is of one that took no part."""
-        both = [(g, w) for g, w in zip(gradients, self.weights, strict=True) if g is not None]
-        grads, weights = [g for g, _ in both], [w for _, w in both]
-        return self.kind(grads, weights, self.threshold, self.state)
+    def __call__(self, gradients: Flat) -> Telemetry:
+        """Clip the gradients of all parameters in place."""
+        return self.kind(gradients, self.weights, self.threshold, self.state)
 
 
 class Average:
-    """A moving average of `weights`, the model's own tensors: a ← d·a + (1-d)·w after each step."""
+    """A moving average of `weights`: a ← d·a + (1-d)·w after each step."""
 
-    def __init__(self, decay: float, warm_up: int, weights: dict[str, Tensor]) -> None:
-        self.decay, self.warm_up, self.source = decay, warm_up, weights
-        self.weights = {name: tensor.clone() for name, tensor in weights.items()}
+    def __init__(self, decay: float, warm_up: int, weights: Flat) -> None:
+        self.decay, self.warm_up, self.weights = decay, warm_up, weights
+        self.average = Flat(weights)
+        self.average.fill(weights)
 
     def update(self, step: int) -> None:
         # Warm-up: a plain decay of 0.999 would still hold 37% of the initial weights at T=1000.
         decay = min(self.decay, (1 + step) / (self.warm_up + step))
-        average = get_ema_multi_avg_fn(decay)
-        average(list(self.weights.values()), list(self.source.values()), None)
-
-    def load(self, weights: dict[str, Tensor]) -> None:
-        for name, tensor in self.weights.items():
-            tensor.copy_(weights[name])
+        for average, weights in zip(self.average.buffers, self.weights.buffers, strict=True):
+            average.lerp_(weights, 1 - decay)

@@ -96,7 +96,7 @@ def telemetry(run: training.Run) -> dict[str, Tensor]:
 
 def average(run: training.Run, decay: float) -> dict[str, Tensor]:
     """The moving average of that decay."""
-    return run.averages[decay].weights
+    return run.weights_of(decay)
 
 
 def look(run: training.Run, index: Tensor) -> tuple[float, float]:

@@ -42,7 +42,7 @@ def hyper_parameters(evidence: Evidence) -> Answer:
 
     def clipped(**settings: Any) -> list[Tensor]:
         run = probes.run(evidence, 1, **settings)
-        return list(run.weights.values())
+        return list(run.weights_of(None).values())
 
     def differs(a: list[Tensor], b: list[Tensor]) -> bool:
         return any(not torch.equal(x, y) for x, y in zip(a, b, strict=True))
@@ -84,9 +84,11 @@ def longer_runs_converge_faster(evidence: Evidence) -> Answer:
 def average_tracks_losses(evidence: Evidence) -> Answer:
     """What does the moving average hold, and does it feed back?"""
     plain, averaged = probes.run(evidence, 4), probes.run(evidence, 4, decays=[0.9])
-    same = all(torch.equal(plain.weights[k], averaged.weights[k]) for k in plain.weights)
+    same = all(
+        torch.equal(a, b) for a, b in zip(plain.weights.flat, averaged.weights.flat, strict=True)
+    )
     shapes = [t.shape for t in probes.average(averaged, 0.9).values()]
-    of_weights = shapes == [t.shape for t in averaged.weights.values()]
+    of_weights = shapes == [t.shape for t in averaged.weights_of(None).values()]
     return decided(
         not (same and of_weights),
         "The average is one of the weights, tensor by tensor, and not of losses. Training with it"

@@ -22,7 +22,7 @@ Decay = Annotated[
 Epsilon = Annotated[Positive, Field(description="Added to the denominator.")]
 
 
-@optimizer("momentum", label="momentum", buffers=1)
+@optimizer("momentum", label="momentum", buffers=1, elementwise=True)
 def momentum_sgd(
     parameters: Iterable[Parameter],
     learning_rate: float,
@@ -36,7 +36,7 @@ def momentum_sgd(
     )
 
 
-@optimizer("rmsprop", label="RMSProp", buffers=2)
+@optimizer("rmsprop", label="RMSProp", buffers=2, elementwise=True)
 def rmsprop(
     parameters: Iterable[Parameter],
     learning_rate: float,
@@ -54,7 +54,7 @@ def rmsprop(
     )
 
 
-@optimizer("adamw", label="AdamW", buffers=2)
+@optimizer("adamw", label="AdamW", buffers=2, elementwise=True)
 def adamw(
     parameters: Iterable[Parameter],
     learning_rate: float,

@@ -1,0 +1,73 @@
+"""The weights of a model in one buffer, and their gradients in another. What treats each value by
+itself (clipping, an optimizer, an average) is then one operator, whatever the net."""
+
+from torch import Tensor, nn
+
+from clipgrid import InputError
+from clipgrid.clipping import Flat
+
+
+def check(model: nn.Module) -> None:
+    """InputError where a model can't be trained, or not in one buffer."""
+    for name, parameter in model.named_parameters():
+        if isinstance(parameter, nn.UninitializedParameter):
+            raise InputError(f"its parameter {name} has no shape yet: give it one")
+        if not parameter.is_floating_point():
+            kind = str(parameter.dtype).removeprefix("torch.")
+            raise InputError(f"its parameter {name} is of {kind}, and has to be of real numbers")
+    for name, module in model.named_modules():
+        if getattr(module, "sparse", False):
+            raise InputError(f"the gradient of its layer {name} is sparse: leave sparse=True out")
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise InputError("none of its parameters can be trained")
+
+
+class Weights:
+    """What a model is made of, as views of `flat`: first the `parameters` that are trained, whose
+    gradients have the same places in `gradients`, then those that aren't and the running statistics
+    of batch norm. Of several types of numbers, each has a buffer. Tied weights count once."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+        self.parameters = [p for p in model.parameters() if p.requires_grad]
+        named = {n: t for n, t in model.state_dict(keep_vars=True).items() if t.is_floating_point()}
+        tensors = {id(tensor): tensor for tensor in (*self.parameters, *named.values())}
+        self.flat, self.gradients = Flat(tensors.values()), Flat(self.parameters)
+        self.flat.fill(tensor.detach() for tensor in tensors.values())
+        for tensor, own in zip(tensors.values(), self.flat, strict=True):
+            tensor.data = own
+        places = {tensor: place for place, tensor in enumerate(tensors)}
+        self.places = {name: places[id(tensor)] for name, tensor in named.items()}
+
+    def named(self, flat: Flat) -> dict[str, Tensor]:
+        """The tensors of a buffer like `flat`, by the names that the model's state has for them."""
+        return {name: flat[place] for name, place in self.places.items()}
+
+    def optimized(self, at_once: bool) -> list[nn.Parameter]:
+        """What an optimizer changes, each with its gradient: the parameters, or all of one type of
+        numbers at once."""
+        both = [*zip(self.flat, self.gradients, strict=False)]
+        if at_once:
+            weights, gradients = self.flat.buffers, self.gradients.buffers
+            ends = self.gradients.ends  # what lies beyond isn't trained
+            both = [(w[:end], g[:end]) for w, g, end in zip(weights, gradients, ends, strict=False)]
+        optimized = [nn.Parameter(weight) for weight, _ in both]
+        for parameter, (_, gradient) in zip(optimized, both, strict=True):
+            parameter.grad = gradient
+        return optimized
+
+    def gather(self) -> None:
+        """Bring the parameters' gradients into their buffer. That of one that took no part is 0."""
+        self.gradients.fill(parameter.grad for parameter in self.parameters)
+        for parameter in self.parameters:
+            parameter.grad = None
+
+    def check(self) -> None:
+        """InputError where the model has other parameters by now than those that are trained."""
+        places = {id(p): t.data_ptr() for p, t in zip(self.parameters, self.flat, strict=False)}
+        for name, parameter in self.model.named_parameters():
+            if parameter.requires_grad and places.get(id(parameter)) != parameter.data_ptr():
+                raise InputError(
+                    f"its forward pass puts another tensor in the place of {name}; change it in"
+                    " place, or make it a buffer"
+                )

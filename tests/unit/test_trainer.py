@@ -4,7 +4,10 @@ bit."""
 import gc
 import itertools
 import math
+import os
 import shutil
+import subprocess
+import sys
 import weakref
 
 import pytest
@@ -498,6 +501,31 @@ def test_a_run_that_is_over_leaves_its_memory_to_the_next_one(digits, monkeypatc
         assert gone() is None
     finally:
         gc.enable()
+
+
+def test_training_imports_nothing_that_it_does_without(digits, tmp_path):
+    """torch's compiler takes two seconds of each process to import, and the others about one."""
+    script = f"""
+import sys
+from pathlib import Path
+from trials import MOMENTUM, RMSPROP, replace
+from clipgrid.study.cells import Readout
+from clipgrid.training import pack
+adamw = replace(RMSPROP, optimizer="adamw")
+runs = {{t: [Readout.parse("T2"), Readout.parse("T4_ema0.9")] for t in (MOMENTUM, RMSPROP, adamw)}}
+for _ in range(2):  # the second time from its states
+    files = Path("rows.jsonl"), Path("histories.csv")
+    pack.train(runs, Path({str(digits)!r}), *files, Path("store"))
+    for file in Path("store").glob("*/T4*"):
+        file.unlink()
+print([m for m in ("torch._dynamo", "sympy", "torchvision", "pandas") if m in sys.modules])
+"""
+    command = [sys.executable, "-c", script]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    run = subprocess.run(
+        command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False
+    )
+    assert (run.stdout, run.returncode) == ("[]\n", 0), run.stderr
 
 
 @pytest.mark.parametrize("n", [2, 4])

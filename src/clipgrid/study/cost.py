@@ -45,7 +45,7 @@ PROCESSORS = {
     "cpu": Processor(8e-5, 4e10, "one core; fitted to steps measured at 12 and 16 px"),
     "cuda": Processor(4e-5, 2e13, "assumed of a data-centre GPU, not measured"),
 }
-START_SECONDS, RUN_SECONDS = 5.0, 0.2  # of a process, with torch and the data; of a run
+START_SECONDS, RUN_SECONDS = 2.5, 0.2  # of a process, with torch and the data; of a run
 PROCESS_MB = {
     "cpu": 1000,
     "cuda": 4000,

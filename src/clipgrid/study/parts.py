@@ -134,7 +134,7 @@ def settings_of(run: Callable) -> type[BaseModel]:
             annotation = Annotated[annotation, *(Whole if bare is int else Number)]
         default = ... if parameter.default is parameter.empty else parameter.default
         fields[name] = (annotation, default)
-    return create_model(run.__name__, __base__=Settings, **fields)
+    return create_model(run.__name__, __base__=Settings, **fields) if fields else Settings
 
 
 def check_defaults(part: Part) -> None:

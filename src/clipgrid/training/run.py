@@ -1,5 +1,6 @@
 """A run: the weights after a number of steps, and all that leads to the next ones."""
 
+import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -52,12 +53,11 @@ class Run:
         self.shared = distributed.wrap(self.model, self.device)
         self.forward: Callable = self.shared
         if trajectory.compile != "none":
+            torch.use_deterministic_algorithms(True)  # of the compiler too
             torch.compiler.reset()  # else after some runs torch would give up compiling, silently
             self.forward = torch.compile(self.shared, mode=trajectory.compile)
         self.images = images or Images(dataset.images, self.device)
         self.batches = Batches(trajectory, dataset, self.images)
-        parts = trajectory.accumulation_steps
-        self.share_of_part = torch.full((), 1 / parts, device=self.device)  # in the batch's loss
         self.step = 0
         self.upcoming = self.batches.since(0)
         self.history = History()
@@ -78,10 +78,11 @@ class Run:
                 with self.autocast():
                     logits = self.forward(some_images)
                 loss = nn.functional.cross_entropy(logits.float(), some_labels)
-                loss.backward(self.share_of_part)
+                loss = loss if parts == 1 else loss / parts
+                loss.backward()
             losses.append(loss.detach())
         self.weights.gather()
-        return distributed.mean(losses[0] if parts == 1 else torch.stack(losses).mean())
+        return distributed.mean(functools.reduce(torch.add, losses))
 
     def check(self) -> None:
         """InputError where the model isn't the one that is trained any more."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
@@ -22,6 +23,21 @@ Decay = Annotated[
 Epsilon = Annotated[Positive, Field(description="Added to the denominator.")]
 
 
+def light(optimizer: Any) -> Any:
+    """An optimizer of torch's without its wrappers for the compiler and the profiler. The first one
+    called imports the compiler, which takes two seconds of each process, and each takes time at
+    each step."""
+
+    class Light(optimizer):
+        step = torch.no_grad()(inspect.unwrap(optimizer.step))
+        step.hooked = True  # else torch wraps it again
+        add_param_group = inspect.unwrap(optimizer.add_param_group)
+        state_dict = inspect.unwrap(optimizer.state_dict)
+        load_state_dict = inspect.unwrap(optimizer.load_state_dict)
+
+    return Light
+
+
 @optimizer("momentum", label="momentum", buffers=1, elementwise=True)
 def momentum_sgd(
     parameters: Iterable[Parameter],
@@ -31,7 +47,7 @@ def momentum_sgd(
     weight_decay: Decay = 0.0,
 ) -> Optimizer:
     """SGD with momentum."""
-    return torch.optim.SGD(
+    return light(torch.optim.SGD)(
         parameters, learning_rate, momentum, weight_decay=weight_decay, fused=True
     )
 
@@ -49,7 +65,7 @@ def rmsprop(
     eps: Epsilon = 1e-8,
 ) -> Optimizer:
     """RMSProp, as torch has it."""
-    return torch.optim.RMSprop(
+    return light(torch.optim.RMSprop)(
         parameters, learning_rate, alpha, eps, weight_decay, momentum, foreach=True
     )
 
@@ -69,6 +85,6 @@ def adamw(
 ) -> Optimizer:
     """AdamW, as torch has it (Loshchilov, Hutter 2019). Its weight decay is decoupled: it
     is no part of the gradient."""
-    return torch.optim.AdamW(
+    return light(torch.optim.AdamW)(
         parameters, learning_rate, (beta1, beta2), eps, weight_decay, fused=True
     )

@@ -6,7 +6,7 @@ VENV := .venv
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: paper test install browser docs schema lock clean
+.PHONY: paper test test-gpu install browser docs schema lock clean
 
 paper: $(VENV)/installed
 	snakemake --cores all --quiet rules host
@@ -24,6 +24,10 @@ test: $(VENV)/installed browser
 	snakefmt --check Snakefile workflow
 	snakemake --lint
 	pytest -n 3 --dist loadfile --no-loadscope-reorder -rs
+
+# What only a GPU can show: ten minutes, on its machine. It writes build/gpu.json.
+test-gpu:
+	PYTHONPATH=src $(PYTHON) -m pytest tests/gpu -p no:cacheprovider -rs
 
 # The tests open the report in the system's Chromium.
 browser:

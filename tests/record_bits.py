@@ -45,6 +45,7 @@ CASES = {  # name: (settings that differ from BASE, steps)
     **{clip: ({"clip": clip}, 30) for clip in CLIPS},
     **{augmentation: ({"augmentation": augmentation}, 6) for augmentation in AUGMENTATIONS},
     "in 2 parts": ({"accumulation_steps": 2}, 6),
+    "in 3 parts": ({"batch_size": 9, "accumulation_steps": 3}, 6),
     "cosine": ({"schedule": "cosine", "schedule_steps": 30}, 6),
     "20 images": ({"train_images": 20}, 6),
     "label noise": ({"label_noise": 0.4}, 6),

@@ -6,6 +6,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from clipgrid.images.moving import to_device
 from clipgrid.study.fields import Share
 from clipgrid.study.parts import augmentation
 
@@ -26,7 +27,7 @@ class Cutout:
     def apply(self, images: Tensor, drawn: Tensor) -> Tensor:
         size = images.shape[-1]
         length = round(self.side * size)
-        first = (drawn - length // 2).to(images.device)[..., None]
+        first = to_device(drawn - length // 2, images.device)[..., None]
         place = torch.arange(size, device=images.device)
         rows, columns = ((first <= place) & (place < first + length)).unbind(1)  # [n, size] each
         return images.masked_fill(rows[:, None, :, None] & columns[:, None, None, :], 0)

@@ -28,7 +28,7 @@ def clip_by_own_average(
     average = state.get("average", torch.full_like(norms, torch.inf))
     known = average.clamp(min=1e-8).where(step >= warm_up, torch.inf)
     coefficients, telemetry = piecewise(norms, norms / known, threshold)
-    multiply(gradients, coefficients.unbind())
+    multiply(gradients, coefficients, [1] * len(gradients))
     after = norms * coefficients
     moved = beta * average + (1 - beta) * after
     state["average"] = torch.where(step < warm_up, torch.minimum(average, after), moved)

@@ -90,14 +90,16 @@ class Normed(Net):
 
 
 class Mixed(Net):
-    """Of two types."""
+    """Of three types, and with a table of integers that isn't trained."""
 
     def __init__(self):
         super().__init__()
         self.last.double()
+        self.gain = nn.Parameter(torch.ones(64, dtype=torch.bfloat16))
+        self.sparse = nn.Parameter(torch.arange(64), requires_grad=False)
 
     def forward(self, x):
-        return self.last(self.first(x.flatten(1)).relu().double())
+        return self.last((self.first(x.flatten(1))[:, self.sparse] * self.gain).relu().double())
 
 
 @pytest.mark.parametrize("build", [Net, Tied, Frozen, Normed, Mixed])
@@ -146,7 +148,7 @@ def test_the_gradient_of_a_parameter_that_takes_no_part_is_zero(run_of):
             super().__init__()
             self.idle = nn.Parameter(torch.ones(3))
 
-    with_it, without = run_of(Idle, replace(ALONE, optimizer="momentum")), run_of(Net)
+    with_it = run_of(Idle, replace(ALONE, optimizer="momentum"))
     without = run_of(Net, replace(ALONE, optimizer="momentum"))
     steps = [(update(with_it), update(without)) for _ in range(3)]
     assert all(one.norm == other.norm for one, other in steps)
@@ -207,7 +209,10 @@ class AllFrozen(Net):
 @pytest.mark.parametrize(
     ("build", "said"),
     [
-        (Complex, "model mine: its parameter turn is of complex64, and has to be of real numbers"),
+        (
+            Complex,
+            "model mine: its parameter turn is of complex64, and has to be of a floating type",
+        ),
         (Lazy, "model mine: its parameter last.weight has no shape yet"),
         (Sparse, "model mine: the gradient of its layer table is sparse: leave sparse=True out"),
         (AllFrozen, "model mine: none of its parameters can be trained"),
@@ -224,6 +229,22 @@ class Replaces(Net):
         return super().forward(x)
 
 
+class Recounts(Net):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("seen", torch.zeros(()))
+
+    def forward(self, x):
+        self.seen = 0.5 * self.seen + x.mean()
+        return super().forward(x)
+
+
+class Thaws(Frozen):
+    def forward(self, x):
+        self.first.requires_grad_(True)
+        return super().forward(x)
+
+
 class Swaps(Net):
     def forward(self, x):
         self.first.weight.data = self.first.weight.detach() * 0.9
@@ -234,6 +255,8 @@ class Swaps(Net):
     ("build", "said"),
     [
         (Replaces, "model mine: its forward pass puts another tensor in the place of first.weight"),
+        (Recounts, "model mine: its forward pass puts another tensor in the place of seen"),
+        (Thaws, "model mine: first.weight is frozen or unfrozen on the way"),
         (Swaps, "model mine: its forward pass puts another tensor in the place of first.weight"),
     ],
 )
@@ -241,3 +264,48 @@ def test_a_model_that_turns_out_not_to_be_trained_is_one_error(run_of, build, sa
     run = run_of(build)
     with pytest.raises(InputError, match=said):
         advance(run, 4)
+
+
+class Centred(torch.optim.SGD):
+    """It puts gradients of its own in the place of the run's, and takes them away."""
+
+    @torch.no_grad()
+    def step(self):
+        for parameter in (p for group in self.param_groups for p in group["params"]):
+            parameter.grad = parameter.grad - parameter.grad.mean()
+        super().step()
+        self.zero_grad()
+
+
+def test_an_optimizer_may_put_gradients_of_its_own_in_their_place(run_of):
+    parts.optimizer("centred", label="centred", buffers=0)(lambda p, rate: Centred(p, rate))
+    run, model = run_of(Net, replace(ALONE, optimizer="centred")), of_first_seed(Net)
+    optimizer = Centred(model.parameters(), 0.01)
+    batches = run.batches.since(0)
+    for _ in range(3):
+        update(run)
+        images, labels = next(batches)
+        nn.functional.cross_entropy(model(images), labels).backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 0.5)
+        optimizer.step()
+    for ours, theirs in zip(run.model.parameters(), model.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-7)
+
+
+def test_an_optimizer_that_moves_the_weights_elsewhere_is_one_error(run_of):
+    class Moves(torch.optim.SGD):
+        def step(self):
+            for parameter in self.param_groups[0]["params"]:
+                parameter.data = parameter.data - 0.01 * parameter.grad
+
+    parts.optimizer("moves", label="moves", buffers=0)(lambda p, rate: Moves(p, rate))
+    with pytest.raises(InputError, match="its optimizer puts other tensors in the place"):
+        advance(run_of(Net, replace(ALONE, optimizer="moves")), 4)
+
+
+def test_whether_an_optimizer_is_elementwise_is_in_the_key():
+    keys = []
+    for about in ({}, {"elementwise": True}):
+        parts.optimizer("mine", label="mine", buffers=0, **about)(sgd)
+        keys.append(parts.choose("optimizer", "mine").key)
+    assert keys[0] != keys[1]

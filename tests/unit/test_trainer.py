@@ -1,6 +1,7 @@
 """The training loop: resumed, averaged and clipped runs are the runs that they should be, bit for
 bit."""
 
+import dataclasses
 import gc
 import itertools
 import math
@@ -199,6 +200,40 @@ def test_batches_that_are_made_ready_at_once_are_those_of_each_step(
     for first, some in since.items():
         for one, other in zip(some, apart.since(first), strict=False):
             assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def test_each_batch_lies_in_memory_as_it_does_where_the_run_is_continued(digits):
+    """Bits may depend on it: what has no round size is made ready step by step."""
+    dataset = Dataset.load(digits)
+    odd = dataclasses.replace(dataset, images=dataset.images[..., :7, :7])
+    images = loading.Images(odd.images, torch.device("cpu"))
+    assert Batches(replace(MOMENTUM, batch_size=3), odd, images).steps == 1
+    steps = Batches(MOMENTUM, dataset, loading.Images(dataset.images, torch.device("cpu"))).since(3)
+    assert all(next(steps)[0].data_ptr() % 64 == 0 for _ in range(300))
+
+
+def test_an_augmentation_of_anyone_sees_one_batch_at_a_time(digits):
+    before = dict(parts.KINDS["augmentation"])
+
+    @parts.augmentation("blend", label="blended pairs")
+    class Blend:
+        def draw(self, n, size, generator):
+            return torch.randperm(n, generator=generator)
+
+        def apply(self, images, drawn):
+            assert len(images) == len(drawn)
+            return images // 2 + images[drawn] // 2
+
+    try:
+        run, later = (
+            Run(replace(MOMENTUM, augmentation="blend"), Dataset.load(digits), set())
+            for _ in range(2)
+        )
+    finally:
+        parts.KINDS["augmentation"] = before
+    one, other = itertools.islice(run.batches.since(0), 3, 6), later.batches.since(3)
+    for (images, _), (expected, _) in zip(one, other, strict=False):
+        assert torch.equal(images, expected)
 
 
 def test_what_has_collapsed_is_hardly_above_chance():

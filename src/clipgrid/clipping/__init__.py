@@ -13,7 +13,8 @@ What holds for all of them:
 - Nothing is fetched from the device.
 
 `gradients` may be any iterable of tensors, of any floating type and memory layout, none included.
-In a Flat they lie in one buffer, and clipping takes a few kernels, however many they are.
+In a Flat they lie in one buffer: clipping by the whole gradient, or by value, then takes a few
+kernels, however many tensors there are.
 """
 
 from clipgrid.clipping.agc import clip_adaptively

@@ -16,7 +16,7 @@ from clipgrid.clipping.shared import (
     tensor_norms,
 )
 
-MANY = 1024  # values, of which units' norms are taken in float32
+MANY = 1024  # from so many values on, and for units of at most so many, float32 adds norms up
 
 
 @torch.no_grad()
@@ -36,9 +36,11 @@ def clip_adaptively(
     gradients, weights = list(gradients), list(weights)
     both = [(g, w) for g, w in zip(gradients, weights, strict=True) if w is not None]
     clipped = checked((g for g, _ in both), threshold)
+    others = tensor_norms([g for g, w in zip(gradients, weights, strict=True) if w is None])
+    if not clipped:
+        return piecewise(others[:0], others[:0], threshold, others)[1]
     norms = unit_norms(clipped, threshold * eps)
     sizes = unit_norms([w for _, w in both if w.numel()], eps).clamp(min=eps)
-    others = tensor_norms([g for g, w in zip(gradients, weights, strict=True) if w is None])
     coefficients, telemetry = piecewise(norms, norms / sizes, threshold, others)
     multiply(clipped, coefficients, [len(g) if g.ndim > 1 else 1 for g in clipped])
     return telemetry
@@ -46,16 +48,16 @@ def clip_adaptively(
 
 def unit_norms(tensors: list[Tensor], least: float) -> Tensor:
     """The L2 norm of each unit of each tensor, float64 [units]. On a CPU those of many float32
-    values are taken in float32, at a relative error of 1e-7, as far as squares don't overflow and
-    the norms that matter, those above `least`, don't vanish."""
-    if not tensors:
-        return tensor_norms([])
+    values are taken in float32, at a relative error below 1e-6, unless squares overflow, or norms
+    that matter, those above `least`, might vanish."""
     rows = [in_rows(tensor) for tensor in tensors]
     types = {(row.device.type, row.dtype) for row in rows}
     many = sum(row.numel() for row in rows) >= MANY
     if many and least > VANISHING and types == {("cpu", torch.float32)}:
-        norms = torch.cat([torch.linalg.vector_norm(row, 2, 1) for row in rows]).double()
-        if norms.sum().item() < math.inf:
+        long = [torch.float64 if row.shape[1] > MANY else None for row in rows]
+        each = zip(rows, long, strict=True)
+        norms = torch.cat([torch.linalg.vector_norm(r, 2, 1, dtype=t) for r, t in each]).double()
+        if VANISHING < norms.sum().item() < math.inf:
             return norms
     return torch.cat([torch.linalg.vector_norm(row, 2, 1, dtype=torch.float64) for row in rows])
 

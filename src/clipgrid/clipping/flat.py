@@ -6,12 +6,13 @@ import torch
 from torch import Tensor
 
 ALIGNED = 64  # bytes, where a tensor begins: kernels are faster there
-WHOLE = 256  # values, a number of which a buffer has: nothing is left over when it is cut in blocks
+WHOLE = 256  # a buffer's length is a multiple of it: nothing is left over when it is cut in blocks
 
 
 class Flat(list[Tensor]):
-    """Tensors of zeros, each of the shape, memory layout and device of one of `like`, that lie one
-    behind another in `buffers`: one tensor [n] for each type, in the order in which types appear.
+    """Tensors of zeros, each of the shape and memory layout of one of `like`, that lie one behind
+    another in `buffers`: one tensor [n] for each type, in the order in which types appear, on the
+    device of the first.
     Between tensors there may be some zeros, and so behind the last, which ends before `ends`."""
 
     def __init__(self, like: Iterable[Tensor]) -> None:
@@ -35,7 +36,11 @@ class Flat(list[Tensor]):
 
     def fill(self, tensors: Iterable[Tensor | None]) -> None:
         """Copy these in, one for each; None is zeros."""
-        both = [(own, t) for own, t in zip(self, tensors, strict=True) if t is not None]
-        if len(both) < len(self):
-            torch._foreach_zero_(self.buffers)
-        torch._foreach_copy_([own for own, _ in both], [t for _, t in both])
+        both = [*zip(self, tensors, strict=True)]
+        for own in (own for own, tensor in both if tensor is None):
+            own.zero_()
+        if given := [(own, tensor) for own, tensor in both if tensor is not None]:
+            torch._foreach_copy_([own for own, _ in given], [tensor for _, tensor in given])
+
+    def __setitem__(self, *_: object) -> None:
+        raise TypeError("a tensor of a Flat is a view of its buffer: change it in place")

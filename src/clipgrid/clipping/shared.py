@@ -12,14 +12,14 @@ from clipgrid.clipping.flat import Flat
 
 BLOCK = 256  # values that are added up in float32
 LONG = 64 * BLOCK  # values of a tensor whose norm is taken by blocks
-VANISHING = 1e-9  # a norm that may lack what squares that underflow would add
+VANISHING = 1e-9  # of a norm below it, squares that underflow could matter
 
 
 class Telemetry(NamedTuple):
     """What one step's clipping saw and did, as 0-dim float64 tensors on the gradients' device.
 
-    It clipped where observed > limit. A piece is what a kind compares with its threshold: the
-    whole gradient, a tensor, a unit or a single value.
+    It clipped where observed > limit (by value: where it is so in the gradient's type). A piece is
+    what a kind compares with its threshold: the whole gradient, a tensor, a unit or a single value.
     """
 
     norm: Tensor  # global L2 norm before clipping, whatever the kind
@@ -30,14 +30,14 @@ class Telemetry(NamedTuple):
 
 
 def checked(gradients: Iterable[Tensor], threshold: float) -> list[Tensor]:
-    """Those that hold anything."""
+    """The gradients that aren't empty. ValueError for a threshold that isn't above 0."""
     if not threshold > 0:
         raise ValueError(f"the threshold must be above 0, not {threshold}")
     return [gradient for gradient in gradients if gradient.numel()]
 
 
 def whole(gradients: Iterable[Tensor]) -> Iterable[Tensor]:
-    """For what doesn't ask which tensor a value is of: the buffers, of a Flat."""
+    """The buffers of a Flat, for kinds that treat all values alike."""
     return gradients.buffers if isinstance(gradients, Flat) else gradients
 
 
@@ -73,7 +73,7 @@ def in_order(tensor: Tensor) -> Tensor | None:
 def norm_by_blocks(values: Tensor, p: float) -> Tensor:
     """The 1- or 2-norm, 0-dim float64, of float32 `values` [n] on a CPU: in float32 within blocks,
     and in float64 across them. It takes a third of the time of float64 throughout, at a relative
-    error of 1e-9 (of 1e-7, were all in one block). Where a block overflows or squares vanish, all
+    error of 1e-9 (within one block: 1e-7). Where a block overflows or squares vanish, all
     is in float64."""
     rest = len(values) % BLOCK
     blocks = (values[:-rest] if rest else values).view(-1, BLOCK)
@@ -96,7 +96,7 @@ def global_norm(tensors: list[Tensor], p: float = 2.0) -> Tensor:
 
 
 def none(fires: Tensor) -> bool:
-    """Whether nothing fires, where asking doesn't make the host wait: no gradient is touched."""
+    """On a CPU, whether no piece is to be clipped; elsewhere False, as asking would wait."""
     return fires.device.type == "cpu" and not fires.any().item()
 
 
@@ -107,8 +107,8 @@ def product_type(*gradients: Tensor) -> torch.dtype:
 
 
 def multiply(gradients: list[Tensor], coefficients: Tensor, pieces: list[int]) -> None:
-    """Each piece times its own of the coefficients: so many `pieces` has each gradient, which are
-    its rows, or one."""
+    """Each piece times its own of the coefficients. `pieces` says how many each gradient has: one
+    for each row, or 1."""
     if gradients and not none(coefficients < 1):
         parts = coefficients.to(product_type(*gradients)).split(pieces)
         each = zip(gradients, parts, strict=True)
@@ -126,7 +126,8 @@ def scale(
         coefficient = numbers[2] / numbers[1] if fires else 1.0
         if fires:
             short = any(gradient.itemsize < 4 for gradient in gradients)
-            torch._foreach_mul_(gradients, torch.tensor(coefficient) if short else coefficient)
+            factor = torch.tensor(coefficient, dtype=product_type(*gradients))
+            torch._foreach_mul_(gradients, factor if short else coefficient)
         return telemetry(*numbers, coefficient, float(fires))
     limits = torch.zeros_like(norm) + limit
     above = (observed > limits) & (norm < math.inf)

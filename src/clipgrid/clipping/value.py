@@ -9,7 +9,7 @@ from torch import Tensor
 from clipgrid.clipping.flat import Flat
 from clipgrid.clipping.shared import Telemetry, checked, global_norm, none, product_type, whole
 
-EXACT = 2**24  # up to which float32 counts
+EXACT = 2**24  # float32 holds every integer up to it
 
 
 @torch.no_grad()

@@ -163,7 +163,7 @@ def model(name: str, *, label: str, family: str = "", **limits: Any) -> Callable
 
 def optimizer(name: str, *, label: str, buffers: int, **about: Any) -> Callable[[F], F]:
     """`make(parameters, learning_rate, *, …) -> torch.optim.Optimizer`, which keeps `buffers`
-    values for each weight. With `elementwise=True` all weights are given as one vector."""
+    values for each weight. With `elementwise=True` all weights of a type are given as one."""
     return declare("optimizer", name, label, buffers=buffers, **{"elementwise": False} | about)
 
 
@@ -367,7 +367,9 @@ class Choice:
         """What a run's key holds of it: JSON-ready."""
         usual = self.part.settings.model_fields
         said = {k: v for k, v in self.settings if v != usual[k].default}
-        return {"name": self.name, "source": self.part.source, **said}
+        # A decorator is no part of the source: what it says of the code's call belongs here.
+        called = {"elementwise": True} if self.part.about.get("elementwise") else {}
+        return {"name": self.name, "source": self.part.source, **called, **said}
 
     def __call__(self, *arguments: Any) -> Any:
         """Run the part's code with its settings."""

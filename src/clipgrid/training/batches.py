@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from clipgrid.clipping.flat import ALIGNED
 from clipgrid.images.data import Dataset
 from clipgrid.images.loading import Images
 from clipgrid.study.cells import Trajectory
@@ -24,7 +25,8 @@ class Batches:
         self.index = train_subset(dataset, trajectory)
         self.epochs = Epochs(trajectory.seed, len(self.index), trajectory.batch_size)
         self.labels = noisy_labels(dataset, trajectory).to(images.device)
-        self.augmentations = [choice() for choice in trajectory.augmentation.choices]
+        choices = trajectory.augmentation.choices
+        self.augmentations = [choice() for choice in choices]
         self.share = distributed.share(trajectory.batch_size)
         self.mean, self.std = (
             torch.tensor(dataset.about[key])[:, None, None].to(images.device)
@@ -32,8 +34,11 @@ class Batches:
         )
         _, *shape = dataset.images.shape
         self.size = shape[-1]
-        image_bytes = 4 * torch.Size(shape).numel()
-        self.steps = max(1, TOGETHER // (image_bytes * trajectory.batch_size))
+        step_bytes = 4 * torch.Size(shape).numel() * (self.share.stop - self.share.start)
+        # Another's augmentation may mix the images of a batch. And bits may depend on where in
+        # memory a batch begins: so it has to be the same wherever a run is continued.
+        alone = not all(choice.part.is_ours for choice in choices) or step_bytes % ALIGNED
+        self.steps = 1 if alone else max(1, TOGETHER // step_bytes)
 
     def since(self, step: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Images, ready for the model, and labels of each step from `step` on."""

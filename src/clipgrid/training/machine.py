@@ -17,7 +17,7 @@ from clipgrid.study.cells import Training
 def set_up_process(precision: str = "float32") -> None:
     """One thread, the same bits each time, and memory that is kept from step to step."""
     torch.set_num_threads(1)  # the number of threads changes bits, and jobs run side by side
-    # As use_deterministic_algorithms does, which imports torch's compiler for it: two seconds.
+    # The same as use_deterministic_algorithms(True), but that imports torch's compiler: 2 seconds.
     torch.set_deterministic_debug_mode("error")
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # costs 4%
     torch.backends.cudnn.benchmark = False

@@ -106,5 +106,5 @@ def sha256_of(tensors: dict[str, Tensor]) -> str:
     """SHA-256 over the tensors' values in their order of names."""
     digest = hashlib.sha256()
     for name in sorted(tensors):
-        digest.update(tensors[name].cpu().contiguous().numpy().tobytes())
+        digest.update(tensors[name].cpu().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()

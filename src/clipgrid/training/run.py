@@ -53,7 +53,7 @@ class Run:
         self.shared = distributed.wrap(self.model, self.device)
         self.forward: Callable = self.shared
         if trajectory.compile != "none":
-            torch.use_deterministic_algorithms(True)  # of the compiler too
+            torch.use_deterministic_algorithms(True)  # for the compiler as well
             torch.compiler.reset()  # else after some runs torch would give up compiling, silently
             self.forward = torch.compile(self.shared, mode=trajectory.compile)
         self.images = images or Images(dataset.images, self.device)

@@ -12,11 +12,11 @@ def check(model: nn.Module) -> None:
     for name, parameter in model.named_parameters():
         if isinstance(parameter, nn.UninitializedParameter):
             raise InputError(f"its parameter {name} has no shape yet: give it one")
-        if not parameter.is_floating_point():
+        if parameter.requires_grad and not parameter.is_floating_point():
             kind = str(parameter.dtype).removeprefix("torch.")
-            raise InputError(f"its parameter {name} is of {kind}, and has to be of real numbers")
+            raise InputError(f"its parameter {name} is of {kind}, and has to be of a floating type")
     for name, module in model.named_modules():
-        if getattr(module, "sparse", False):
+        if isinstance(module, nn.Embedding | nn.EmbeddingBag) and module.sparse:
             raise InputError(f"the gradient of its layer {name} is sparse: leave sparse=True out")
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise InputError("none of its parameters can be trained")
@@ -51,23 +51,28 @@ class Weights:
             weights, gradients = self.flat.buffers, self.gradients.buffers
             ends = self.gradients.ends  # what lies beyond isn't trained
             both = [(w[:end], g[:end]) for w, g, end in zip(weights, gradients, ends, strict=False)]
-        optimized = [nn.Parameter(weight) for weight, _ in both]
-        for parameter, (_, gradient) in zip(optimized, both, strict=True):
-            parameter.grad = gradient
-        return optimized
+        self.pairs = [(nn.Parameter(weight), weight, gradient) for weight, gradient in both]
+        return [parameter for parameter, _, _ in self.pairs]
 
     def gather(self) -> None:
         """Bring the parameters' gradients into their buffer. That of one that took no part is 0."""
         self.gradients.fill(parameter.grad for parameter in self.parameters)
         for parameter in self.parameters:
             parameter.grad = None
+        for optimized, _, gradient in self.pairs:  # an optimizer may have put others in their place
+            optimized.grad = gradient
 
     def check(self) -> None:
-        """InputError where the model has other parameters by now than those that are trained."""
-        places = {id(p): t.data_ptr() for p, t in zip(self.parameters, self.flat, strict=False)}
+        """InputError where the model is by now made of others than the tensors that are trained."""
+        now = self.model.state_dict(keep_vars=True)
+        for name, place in self.places.items():
+            if now[name].data_ptr() != self.flat[place].data_ptr():
+                moved = f"its forward pass puts another tensor in the place of {name}"
+                raise InputError(f"{moved}; change it in place")
+        trained = {id(parameter) for parameter in self.parameters}
         for name, parameter in self.model.named_parameters():
-            if parameter.requires_grad and places.get(id(parameter)) != parameter.data_ptr():
-                raise InputError(
-                    f"its forward pass puts another tensor in the place of {name}; change it in"
-                    " place, or make it a buffer"
-                )
+            if parameter.requires_grad != (id(parameter) in trained):
+                raise InputError(f"{name} is frozen or unfrozen on the way, which isn't supported")
+        for optimized, weight, _ in self.pairs:
+            if optimized.data_ptr() != weight.data_ptr():
+                raise InputError("its optimizer puts other tensors in the place of the weights")

@@ -24,9 +24,9 @@ Epsilon = Annotated[Positive, Field(description="Added to the denominator.")]
 
 
 def light(optimizer: Any) -> Any:
-    """An optimizer of torch's without its wrappers for the compiler and the profiler. The first one
-    called imports the compiler, which takes two seconds of each process, and each takes time at
-    each step."""
+    """An optimizer of torch's without its wrappers for the compiler and the profiler. The first
+    wrapper that is called imports the compiler, two seconds of a process; all take time at each
+    step."""
 
     class Light(optimizer):
         step = torch.no_grad()(inspect.unwrap(optimizer.step))

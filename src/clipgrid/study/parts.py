@@ -1,8 +1,7 @@
 """Parts: what the grid's axes, the claims and the report name and some code does. Each is declared
 where it is written, by a decorator that carries its name, its label, its limits; its settings are
 the keyword-only parameters of what is decorated. Ours lie in the rooms of this package; anyone's
-lie in a Python file or module that a study names under `extensions`. All take the same way. Imports
-no torch.
+lie in a Python file or module that a study names under `extensions`. Imports no torch.
 
     @clip_kind("agc", label="AGC, λ = {}", observes="the norm of each unit, over its weights'")
     def clip_adaptively(gradients, weights, threshold, state, *, eps: Positive = 1e-3): ...
@@ -367,9 +366,9 @@ class Choice:
         """What a run's key holds of it: JSON-ready."""
         usual = self.part.settings.model_fields
         said = {k: v for k, v in self.settings if v != usual[k].default}
-        # A decorator is no part of the source: what it says of the code's call belongs here.
-        called = {"elementwise": True} if self.part.about.get("elementwise") else {}
-        return {"name": self.name, "source": self.part.source, **called, **said}
+        if self.part.about.get("elementwise"):  # which its source, without decorators, doesn't say
+            said["elementwise"] = True
+        return {"name": self.name, "source": self.part.source, **said}
 
     def __call__(self, *arguments: Any) -> Any:
         """Run the part's code with its settings."""

@@ -156,11 +156,11 @@ def test_no_step_waits_for_the_gpu(small, device, monkeypatch, resident):
             torch.cuda.set_sync_debug_mode("default")
 
 
-@pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-5), ("tf32", 1e-3)])
+@pytest.mark.parametrize(
+    ("precision", "tolerance"), [("float32", 1e-5), pytest.param("tf32", 1e-3, marks=cuda)]
+)
 @pytest.mark.parametrize("net", NETS)
 def test_a_gradient_is_that_of_a_cpu(small, monkeypatch, found, net, precision, tolerance):
-    if SMALL and precision == "tf32":
-        pytest.skip("only a GPU has TF32")
     monkeypatch.setattr(nn.Dropout, "forward", lambda self, x: x)  # each device has its own masks
     dataset = Dataset.load(small)
     set_up_process(precision)

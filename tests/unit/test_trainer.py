@@ -229,11 +229,11 @@ def test_an_augmentation_of_anyone_sees_one_batch_at_a_time(digits):
             Run(replace(MOMENTUM, augmentation="blend"), Dataset.load(digits), set())
             for _ in range(2)
         )
+        one, other = itertools.islice(run.batches.since(0), 3, 6), later.batches.since(3)
+        for (images, _), (expected, _) in zip(one, other, strict=False):
+            assert torch.equal(images, expected)
     finally:
         parts.KINDS["augmentation"] = before
-    one, other = itertools.islice(run.batches.since(0), 3, 6), later.batches.since(3)
-    for (images, _), (expected, _) in zip(one, other, strict=False):
-        assert torch.equal(images, expected)
 
 
 def test_what_has_collapsed_is_hardly_above_chance():

@@ -12,8 +12,8 @@ WHOLE = 256  # a buffer's length is a multiple of it: nothing is left over when 
 class Flat(list[Tensor]):
     """Tensors of zeros, each of the shape and memory layout of one of `like`, that lie one behind
     another in `buffers`: one tensor [n] for each type, in the order in which types appear, on the
-    device of the first.
-    Between tensors there may be some zeros, and so behind the last, which ends before `ends`."""
+    device of the first. Between tensors there may be some zeros, and so behind the last, which ends
+    before `ends`."""
 
     def __init__(self, like: Iterable[Tensor]) -> None:
         like = list(like)

@@ -125,9 +125,10 @@ def scale(
         fires = numbers[1] > numbers[2] and numbers[0] < math.inf
         coefficient = numbers[2] / numbers[1] if fires else 1.0
         if fires:
-            short = any(gradient.itemsize < 4 for gradient in gradients)
-            factor = torch.tensor(coefficient, dtype=product_type(*gradients))
-            torch._foreach_mul_(gradients, factor if short else coefficient)
+            factor: Tensor | float = coefficient
+            if any(gradient.itemsize < 4 for gradient in gradients):  # a number would be as short
+                factor = torch.tensor(coefficient, dtype=product_type(*gradients))
+            torch._foreach_mul_(gradients, factor)
         return telemetry(*numbers, coefficient, float(fires))
     limits = torch.zeros_like(norm) + limit
     above = (observed > limits) & (norm < math.inf)

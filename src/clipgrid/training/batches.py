@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from clipgrid.clipping.flat import ALIGNED
+from clipgrid.images.augmentations import augment, draw
 from clipgrid.images.data import Dataset
 from clipgrid.images.loading import Images
 from clipgrid.study.cells import Trajectory
@@ -25,8 +26,7 @@ class Batches:
         self.index = train_subset(dataset, trajectory)
         self.epochs = Epochs(trajectory.seed, len(self.index), trajectory.batch_size)
         self.labels = noisy_labels(dataset, trajectory).to(images.device)
-        choices = trajectory.augmentation.choices
-        self.augmentations = [choice() for choice in choices]
+        self.augmentations = trajectory.augmentation.choices
         self.share = distributed.share(trajectory.batch_size)
         self.mean, self.std = (
             torch.tensor(dataset.about[key])[:, None, None].to(images.device)
@@ -35,10 +35,9 @@ class Batches:
         _, *shape = dataset.images.shape
         self.size = shape[-1]
         step_bytes = 4 * torch.Size(shape).numel() * (self.share.stop - self.share.start)
-        # Another's augmentation may mix the images of a batch. And bits may depend on where in
-        # memory a batch begins: so it has to be the same wherever a run is continued.
-        alone = not all(choice.part.is_ours for choice in choices) or step_bytes % ALIGNED
-        self.steps = 1 if alone else max(1, TOGETHER // step_bytes)
+        # Bits may depend on where in memory a batch begins: it has to be as round a place wherever
+        # a run is continued.
+        self.steps = 1 if step_bytes % ALIGNED else max(1, TOGETHER // step_bytes)
 
     def since(self, step: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Images, ready for the model, and labels of each step from `step` on."""
@@ -46,7 +45,10 @@ class Batches:
         indices = (torch.cat([self.indices(t) for t in self.block(first)]) for first in firsts)
         blocks = zip(itertools.count(step, self.steps), self.images.batches(indices))
         for first, (index, images) in blocks:
-            images, labels = self.normalize(self.augment(images, first)), self.labels[index]
+            if self.augmentations:  # which may mix the images of a batch, but not those of several
+                batches = zip(images.chunk(self.steps), self.block(first), strict=True)
+                images = torch.cat([self.augment(batch, t) for batch, t in batches])
+            images, labels = self.normalize(images), self.labels[index]
             yield from zip(images.chunk(self.steps), labels.chunk(self.steps), strict=True)
 
     def block(self, first: int) -> range:
@@ -56,17 +58,11 @@ class Batches:
     def indices(self, step: int) -> Tensor:
         return self.index[self.epochs[step]][self.share]
 
-    def augment(self, images: Tensor, first: int) -> Tensor:
-        """Of the steps from `first` on, by what is drawn for each of them."""
-        drawn = [self.draw(t) for t in self.block(first)] if self.augmentations else []
-        for augmentation, draws in zip(self.augmentations, zip(*drawn, strict=True), strict=True):
-            images = augmentation.apply(images, torch.cat(draws))
-        return images
-
-    def draw(self, step: int) -> list[Tensor]:
-        """Of each augmentation, what is random at a step."""
-        draws, n = generator(self.trajectory.seed, "augmentation", step), self.trajectory.batch_size
-        return [a.draw(n, self.size, draws)[self.share] for a in self.augmentations]
+    def augment(self, images: Tensor, step: int) -> Tensor:
+        """A step's images, by what is drawn for the whole batch."""
+        draws = generator(self.trajectory.seed, "augmentation", step)
+        drawn = draw(self.augmentations, self.trajectory.batch_size, self.size, draws)
+        return augment(images, self.augmentations, [its[self.share] for its in drawn])
 
     def normalize(self, images: Tensor) -> Tensor:
         """uint8 [N, C, H, W] → float32, channels last, by the training set's mean and std."""

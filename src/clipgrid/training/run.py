@@ -40,10 +40,10 @@ class Run:
         with about_the_model(trajectory):
             weights.check(self.model)
         self.model.to(self.device).to(memory_format=torch.channels_last)
-        self.weights = weights.Weights(self.model)
+        at_once = trajectory.optimizer.part.about["elementwise"]
+        self.weights = weights.Weights(self.model, at_once)
         self.optimizer: torch.optim.Optimizer = trajectory.optimizer(
-            self.weights.optimized(trajectory.optimizer.part.about["elementwise"]),
-            trajectory.learning_rate,
+            self.weights.optimized, trajectory.learning_rate
         )
         self.clip = Clipper(trajectory.clip, self.weights.parameters, models.classifier(self.model))
         self.averages = {

@@ -25,9 +25,12 @@ def check(model: nn.Module) -> None:
 class Weights:
     """What a model is made of, as views of `flat`: first the `parameters` that are trained, whose
     gradients have the same places in `gradients`, then those that aren't and the running statistics
-    of batch norm. Of several types of numbers, each has a buffer. Tied weights count once."""
+    of batch norm. Of several types of numbers, each has a buffer. Tied weights count once.
 
-    def __init__(self, model: nn.Module) -> None:
+    `optimized` is what an optimizer changes, each with its gradient: the parameters or, `at_once`,
+    all of one type of numbers."""
+
+    def __init__(self, model: nn.Module, at_once: bool) -> None:
         self.model = model
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         named = {n: t for n, t in model.state_dict(keep_vars=True).items() if t.is_floating_point()}
@@ -38,41 +41,38 @@ class Weights:
             tensor.data = own
         places = {tensor: place for place, tensor in enumerate(tensors)}
         self.places = {name: places[id(tensor)] for name, tensor in named.items()}
+        pairs = [*zip(self.flat, self.gradients, strict=False)]
+        if at_once:
+            buffers = zip(
+                self.flat.buffers, self.gradients.buffers, self.gradients.ends, strict=False
+            )
+            pairs = [(w[:end], g[:end]) for w, g, end in buffers]  # what lies beyond isn't trained
+        self.optimized = [nn.Parameter(weight) for weight, _ in pairs]
+        self.pairs = pairs
 
     def named(self, flat: Flat) -> dict[str, Tensor]:
         """The tensors of a buffer like `flat`, by the names that the model's state has for them."""
         return {name: flat[place] for name, place in self.places.items()}
-
-    def optimized(self, at_once: bool) -> list[nn.Parameter]:
-        """What an optimizer changes, each with its gradient: the parameters, or all of one type of
-        numbers at once."""
-        both = [*zip(self.flat, self.gradients, strict=False)]
-        if at_once:
-            weights, gradients = self.flat.buffers, self.gradients.buffers
-            ends = self.gradients.ends  # what lies beyond isn't trained
-            both = [(w[:end], g[:end]) for w, g, end in zip(weights, gradients, ends, strict=False)]
-        self.pairs = [(nn.Parameter(weight), weight, gradient) for weight, gradient in both]
-        return [parameter for parameter, _, _ in self.pairs]
 
     def gather(self) -> None:
         """Bring the parameters' gradients into their buffer. That of one that took no part is 0."""
         self.gradients.fill(parameter.grad for parameter in self.parameters)
         for parameter in self.parameters:
             parameter.grad = None
-        for optimized, _, gradient in self.pairs:  # an optimizer may have put others in their place
-            optimized.grad = gradient
+        for optimized, (_, gradient) in zip(self.optimized, self.pairs, strict=True):
+            optimized.grad = gradient  # an optimizer may have put another in its place
 
     def check(self) -> None:
         """InputError where the model is by now made of others than the tensors that are trained."""
         now = self.model.state_dict(keep_vars=True)
         for name, place in self.places.items():
-            if now[name].data_ptr() != self.flat[place].data_ptr():
+            if name not in now or now[name].data_ptr() != self.flat[place].data_ptr():
                 moved = f"its forward pass puts another tensor in the place of {name}"
                 raise InputError(f"{moved}; change it in place")
         trained = {id(parameter) for parameter in self.parameters}
         for name, parameter in self.model.named_parameters():
             if parameter.requires_grad != (id(parameter) in trained):
                 raise InputError(f"{name} is frozen or unfrozen on the way, which isn't supported")
-        for optimized, weight, _ in self.pairs:
+        for optimized, (weight, _) in zip(self.optimized, self.pairs, strict=True):
             if optimized.data_ptr() != weight.data_ptr():
                 raise InputError("its optimizer puts other tensors in the place of the weights")

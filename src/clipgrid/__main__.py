@@ -127,6 +127,15 @@ def study_commands(commands) -> None:
         help="instead of the study's training.job_seconds, e.g. 900 for the profile slurm",
     )
 
+    command = add(
+        commands,
+        next_look,
+        "let the claims that are open go on to their next look, with more seeds",
+        "Says which these are and what they take. Then train as before.",
+    )
+    command.add_argument("study", nargs="?", type=Path, default=Path("config.yaml"), help="file")
+    command.add_argument("--dry-run", action="store_true", default=False, help="only say so")
+
     add(commands, costs, "print what an image takes in each model, counted by torch")
 
     command = add(commands, schema, "print the JSON schema of a config file")
@@ -218,6 +227,12 @@ def plan(study, job_seconds=None):
     from clipgrid.study.plan import plan
 
     print(plan(study, job_seconds))
+
+
+def next_look(study, dry_run):
+    from clipgrid.judging.next_look import next_look
+
+    print(next_look(study, dry_run))
 
 
 def costs():

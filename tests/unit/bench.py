@@ -73,7 +73,8 @@ class Bench:
             for key, of in rules.items()
         }
         path.write_text(yaml.safe_dump({"claims": statements}, sort_keys=False))
-        return verdicts.judge(claims.load(path), evidence).set_index("id", drop=False)
+        table, self.findings = verdicts.judge(claims.load(path), evidence)
+        return table.set_index("id", drop=False)
 
     def verdict(self, evidence, *rules):
         """The row of one claim that has these rules."""
@@ -89,6 +90,8 @@ def row(cell):
         "experiments": "x",
         **axes.row(cell),
         "status": "finished",
+        "diverged_at": None,
+        "weights_sha256": cell.name,  # no two runs are clones
         "steps_clipped": 0,
         "clip_fraction": 0.0,
         **{f"{of}_accuracy": 0.5 for of in accuracies},
@@ -100,17 +103,18 @@ def history(run, last, curve):
     """The columns of histories.parquet of one run."""
     steps = np.arange(1, last + 1)
     looks = steps % EVERY == 0
-    columns = {"loss": np.ones(last)}
+    columns = {"loss": np.ones(last), "norm": np.ones(last)}
     for column, usual in (("validation_loss", 1.0), ("validation_accuracy", 0.5)):
         columns[column] = np.full(last, np.nan)
         columns[column][looks] = curve.get(column, usual)
-    if "loss" in curve:
-        columns["loss"] = curve["loss"]
+    columns |= {name: curve[name] for name in ("loss", "norm") if name in curve}
     return {"trajectory": np.repeat(run.name, last), "step": steps, **columns}
 
 
 DIVERGED = {
     "status": "diverged",
+    "diverged_at": 7,
+    "weights_sha256": None,
     **{f"{of}_{what}": None for of in ("train", "validation", "test") for what in
        ("loss", "accuracy")},
     **{f"{of}_accuracy": None for of in TRANSFORMATIONS},

@@ -106,7 +106,8 @@ def test_every_computation_is_used_by_one_claim():
 
 
 def test_20_of_the_articles_claims_are_tested_the_others_computed_or_figures():
-    """C1 and C2 are tested too, but whatever the test finds, a computation fixes their verdicts."""
+    """C1 and C2 are tested too, but whatever the test finds, a computation fixes their verdicts. Of
+    Q3, Q5 and Q7 one half is a figure."""
     kinds = {
         key: " and ".join(sorted({rule.decided_by for rule in c.rules}))
         for key, c in SHIPPED.items()
@@ -115,7 +116,8 @@ def test_20_of_the_articles_claims_are_tested_the_others_computed_or_figures():
     assert Counter(kinds.values()) == {
         "test": 20,
         "computation": 22,
-        "figure": 6,
+        "figure": 3,
+        "figure and test": 3,
         "computation and test": 2,
     }
     assert [key for key, kind in kinds.items() if kind == "computation and test"] == ["C1", "C2"]
@@ -172,7 +174,7 @@ def test_the_hash_of_a_file_of_claims_is_that_of_its_bytes(tmp_path):
         ("ALPHA = 0.05", "ALPHA = 0.01", False),
         ('"not comparable"', '"not to be compared"', False),
         ("ALPHA = 0.05", "ALPHA = 0.05  # as usual", True),
-        ('"""A row a claim, in the file\'s order."""', '"""A row for each claim."""', True),
+        ('"""Rows of findings.csv."""', '"""Rows of a table."""', True),
     ],
 )
 def test_the_checksum_of_what_judges_changes_with_what_it_does(
@@ -292,10 +294,10 @@ def test_every_measure_can_be_compared_in_its_unit(loaded, measure):
         ({"statistic": "paired T"}, "", "unknown statistic: 'paired T'; did you mean paired t?"),
         ({"statistic": "t"}, "", "Known: paired t, sign test, Newcombe, Clopper-Pearson, figure"),
         ({"measure": "test_acuracy"}, ".measure", "did you mean test_accuracy?"),
-        ({"measure": "steps_to_target"}, ".measure", "use statistic: sign test"),
+        ({"measure": "steps_to_target"}, ".measure", "unknown: 'steps_to_target'"),
         ({"claim": "hihger"}, ".claim", "did you mean higher?"),
         ({"claim": "sooner"}, ".claim", "Known: higher, lower, not lower, not higher, same, diff"),
-        ({"margin": 5}, ".margin", "5 must be a number with its unit (points, nats, %, steps)"),
+        ({"margin": 5}, ".margin", "5 must be a number with its unit (points, nats, %)"),
         ({"margin": 0.5}, ".margin", "0.5 must be a number with its unit"),
         ({"margin": "12"}, ".margin", "'12' must be a number with its unit"),
         ({"margin": "-1 points"}, ".margin", "'-1 points' must be a number with its unit"),

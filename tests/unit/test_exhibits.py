@@ -1,5 +1,6 @@
 """Tables, the start page and the checklist, from a made-up study whose numbers are known."""
 
+import html
 import itertools
 import json
 import math
@@ -13,6 +14,7 @@ import pytest
 from docutils.core import publish_parts
 from jinja2 import Environment
 
+from clipgrid import InputError
 from clipgrid.judging import claims
 from clipgrid.reporting import figures, report, start_page, tables, text, verdicts
 from clipgrid.study import axes
@@ -131,6 +133,9 @@ CLAIM = {
         "reason": "<why>",
         "exhibit": "accuracy",
     },
+    **{"how": "", "look": 1, "margin": 0.5, "compared": "λ = 1 less λ = 10", "above": "slower"},
+    **{"p_against": 0.2, "model_effect": -1.1, "model_low": -2.2, "model_high": 0.1},
+    "model_inside": 0.75,
 }
 
 ABOUT = {
@@ -304,8 +309,8 @@ def test_an_effect_in_words(changes, words):
 
 
 def test_claims_are_written_as_html_and_latex_with_their_signs_escaped(tmp_path):
-    about = {"claims_file": "a & b", "sha256": "0"}
-    verdicts.save(pd.DataFrame([CLAIM]), tmp_path / "claims", "Claims", **about)
+    about = {"claims_file": "a & b", "sha256": "0", "frozen": None, "looks": []}
+    verdicts.save(*2 * [pd.DataFrame([CLAIM])], tmp_path / "claims", "Claims", **about)
     page, latex = ((tmp_path / f"claims.{s}").read_text() for s in ("html", "tex"))
     assert "&lt;why&gt;" in page
     assert '<b class="refuted">refuted</b>' in page
@@ -349,8 +354,8 @@ def test_tested_claims_stand_apart_with_counts_of_their_own(results, tmp_path):
     )
     assert "An untitled and undated article by A. N. Author makes" in " ".join(page.split())
 
-    about = {"claims_file": "claims.yaml", "sha256": "0"}
-    verdicts.save(pd.DataFrame(rows[:4]), tmp_path / "claims", "Claims", **about)
+    about = {"claims_file": "claims.yaml", "sha256": "0", "frozen": None, "looks": []}
+    verdicts.save(*2 * [pd.DataFrame(rows[:4])], tmp_path / "claims", "Claims", **about)
     assert tables_of((tmp_path / "claims.html").read_text()) == expected
 
 
@@ -358,19 +363,58 @@ def test_beside_a_verdict_stands_the_effect_that_decided_it_and_its_section(resu
     page = shown_start_page(results([CLAIM | changes for changes in KINDS]))
     (row,) = re.findall("<tr>\\s*<td>C2.*?</tr>", page, re.S)
     assert "§ 3.3.1" in row
-    assert "+0.5 [-1.0, 2.0] points<br><small>test accuracy</small>" in row
+    shown = "test accuracy, λ = 1 less λ = 10 (above 0: slower; 0.5 points matter)"
+    assert f"+0.5 [-1.0, 2.0] points<br><small>{shown}</small>" in row
+
+
+def test_what_each_rule_found_stands_beside_its_claim_the_deciding_one_first(tmp_path):
+    about = {"claims_file": "claims.yaml", "sha256": "0", "frozen": None, "looks": []}
+    rules = [CLAIM, CLAIM | {"verdict": "supported", "effect": 2.0, "low": 1.0, "high": 3.0}]
+    verdicts.save(pd.DataFrame([CLAIM]), pd.DataFrame(rules), tmp_path / "claims", "C", **about)
+    page = html.unescape((tmp_path / "claims.html").read_text())
+    first, second = page.index("refuted: test accuracy"), page.index("supported: test accuracy")
+    assert first < second
+    assert "-1.2 [-2.0, -0.5] points, p <\N{NO-BREAK SPACE}0.001, against it 0.200, 5 seeds" in page
+    assert (
+        "over nets, rates and seeds like these -1.1 [-2.2, 0.1], with a probability of 75%" in page
+    )
+
+
+def test_the_plan_of_looks_and_what_was_spent_stand_below_the_verdicts(results):
+    s = study.load(results(looks=[1, 6]) / "study.json")
+    plan = report.looks(s, pd.DataFrame({"look": [1, 1]}))
+    assert [(look["seeds"], look["taken"]) for look in plan] == [(1, True), (6, False)]
+    assert plan[-1]["spent"] == "5"
+    page = shown_start_page(results(looks=[1, 6]))
+    assert "numbers of seeds that were fixed beforehand" in " ".join(page.split())
+
+
+def test_verdicts_before_stand_beside_those_now(tmp_path):
+    before = tmp_path / "before.csv"
+    before.write_text("id,verdict,change\nC1,inconclusive,<b>stricter</b>\n")
+    rows = pd.DataFrame([CLAIM, CLAIM | {"id": "C2"}])
+    verdicts.save_judgements(rows, before, tmp_path / "page.html", "Before and now")
+    page = (tmp_path / "page.html").read_text()
+    assert "&lt;b&gt;stricter&lt;/b&gt;" in page
+    assert re.findall(r"<tr><td>(\w+)</td><td>(\d)</td><td>(\d)</td></tr>", page) == [
+        ("inconclusive", "1", "0"),
+        ("refuted", "0", "2"),
+    ]
+    before.write_text("nothing\n")
+    with pytest.raises(InputError, match="no table of an earlier judgement"):
+        verdicts.save_judgements(rows, before, tmp_path / "page.html", "Before and now")
 
 
 def test_a_claim_is_found_in_the_article_by_its_phrase(tmp_path):
-    about = {"claims_file": "claims.yaml", "sha256": "0"}
-    verdicts.save(pd.DataFrame([CLAIM]), tmp_path / "claims", "Claims", **about)
+    about = {"claims_file": "claims.yaml", "sha256": "0", "frozen": None, "looks": []}
+    verdicts.save(*2 * [pd.DataFrame([CLAIM])], tmp_path / "claims", "Claims", **about)
     assert CLAIM["phrase"] in (tmp_path / "claims.html").read_text()
     # pdflatex knows no such signs.
     assert CLAIM["phrase"] not in (tmp_path / "claims.tex").read_text()
 
 
 def test_without_claims_there_is_a_page_that_says_so(tmp_path):
-    about = {"claims_file": "claims.yaml", "sha256": "0"}
-    verdicts.save(pd.DataFrame([CLAIM]).iloc[:0], tmp_path / "external", "Facts", **about)
+    about = {"claims_file": "claims.yaml", "sha256": "0", "frozen": None, "looks": []}
+    verdicts.save(*2 * [pd.DataFrame([CLAIM]).iloc[:0]], tmp_path / "external", "Facts", **about)
     assert "There are none in claims.yaml" in (tmp_path / "external.html").read_text()
     assert r"\end{longtable}" in (tmp_path / "external.tex").read_text()

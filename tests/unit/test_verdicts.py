@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from clipgrid.judging import claims, rules, statistics, verdicts
 from clipgrid.judging.evidence import Evidence
-from clipgrid.judging.hypotheses import evidence_for
+from clipgrid.judging.hypotheses import of_difference
 from clipgrid.judging.strata import Lookup
 from clipgrid.study import config as study
 from clipgrid.study import grid, parts
@@ -25,6 +25,7 @@ ROOT = Path(__file__).parents[2]
 GOLDEN = Path(__file__).parent / "golden" / "claims.csv"
 WIDE = np.array([-1, 1, -1, 1, -1, 1])  # its 95% interval is 1.15 to both sides
 NARROW = WIDE / 10
+VARIED = np.array([0, 0.1, 0.3, -0.1, -0.2, -0.1])
 NEARLY = 1.34 + WIDE  # the p of its t-test is 0.03
 TWO_MODELS = {"alexnet": {"width": 0.125}, "vgg11": {"width": 0.125}}
 
@@ -75,12 +76,13 @@ def by_seed(points, measure="test_accuracy"):
     [
         ("higher", 3 + WIDE, "supported"),
         ("higher", -3 + WIDE, "refuted"),
-        ("higher", 0 + NARROW, "refuted"),  # shown to be smaller than the margin
-        ("higher", 0.5 + NARROW, "refuted"),  # above 0, and yet smaller than what matters
+        ("higher", 0 + NARROW, "no effect that matters"),
+        ("higher", 0.5 + NARROW, "no effect that matters"),  # above 0, and yet too small
+        ("higher", -0.8 + WIDE, "refuted"),  # less than the margin, and maybe opposite
         ("higher", 0.9 + WIDE, "inconclusive"),
         ("lower", -3 + WIDE, "supported"),
         ("lower", 3 + WIDE, "refuted"),
-        ("lower", 0 + NARROW, "refuted"),
+        ("lower", 0 + NARROW, "no effect that matters"),
         ("lower", -0.9 + WIDE, "inconclusive"),
         ("not lower", 3 + WIDE, "supported"),
         ("not lower", -0.5 + NARROW, "supported"),  # lower, by less than what matters
@@ -98,7 +100,7 @@ def by_seed(points, measure="test_accuracy"):
         ("different", 3 + WIDE, "supported"),
         ("different", -3 + WIDE, "supported"),
         ("different", 0.9 + WIDE, "inconclusive"),
-        ("different", 0 + NARROW, "refuted"),
+        ("different", 0 + NARROW, "no effect that matters"),
     ],
 )
 def test_the_verdict_on_a_difference(bench, claim, differences, verdict):
@@ -123,16 +125,18 @@ def test_p_values_say_what_the_95_percent_interval_says(differences, margin):
     assume(np.ptp(d) > 1e-3)
     low, high = statistics.paired_t(d)[1:3]
     assume(min(abs(bound - x) for bound in (low, high) for x in (0, margin, -margin)) > 1e-6)
-    for claim, supported, refuted in (
-        ("higher", low > 0, high < margin),
-        ("lower", high < 0, low > -margin),
-        ("not lower", low > -margin, high < -margin),
-        ("not higher", high < margin, low > margin),
-        ("same", -margin < low and high < margin, low > margin or high < -margin),
-        ("different", low > margin or high < -margin, -margin < low and high < margin),
+    within = -margin < low and high < margin
+    for claim, supported, against in (
+        ("higher", low > 0, {"opposite": high < 0, "small": high < margin, "within": within}),
+        ("lower", high < 0, {"opposite": low > 0, "small": low > -margin, "within": within}),
+        ("not lower", low > -margin, {"opposite": high < -margin}),
+        ("not higher", high < margin, {"opposite": low > margin}),
+        ("same", within, {"opposite": low > margin or high < -margin}),
+        ("different", low > margin or high < -margin, {"within": within}),
     ):
-        support, against = evidence_for(claim, margin, d)
-        assert (support < 0.05, against < 0.05) == (supported, refuted)
+        p = of_difference(claim, margin, d[np.newaxis], ["alexnet"])
+        shown = {name: value < 0.05 for name, value in p.items()}
+        assert shown == {"support": supported, **against}, claim
 
 
 @pytest.mark.parametrize("seeds", [5, 6])
@@ -142,7 +146,7 @@ def test_runs_that_are_the_same_bit_for_bit_refute_a_difference_with_6_seeds_or_
     assert (found.effect, found.low, found.high) == (0, 0, 0)
     assert (found.p, found.sign_flip_p, found.cohens_d) == (1, 1, 0)
     assert found.p_against == 2 / 2**seeds
-    assert found.verdict == ("refuted" if seeds == 6 else "inconclusive")
+    assert found.verdict == ("no effect that matters" if seeds == 6 else "inconclusive")
 
 
 # ---- how many seeds -----------------------------------------------------------------------------
@@ -150,20 +154,21 @@ def test_runs_that_are_the_same_bit_for_bit_refute_a_difference_with_6_seeds_or_
 
 def test_what_is_inconclusive_says_how_many_seeds_would_decide(bench):
     found = bench.verdict(bench.study(by_seed(0.9 + WIDE)), rule())
-    assert found.seeds_needed > 6
-    assert f"about {found.seeds_needed} seeds decide" in found.reason
+    assert 2 < found.seeds_from < found.seeds_to
+    assert f"As far as these seeds can tell, {found.seeds_from:.0f} to" in found.reason
 
 
 def test_a_larger_effect_takes_fewer_seeds(bench):
     needed = [
-        bench.verdict(bench.study(by_seed(effect + WIDE)), rule()).seeds_needed
-        for effect in (0.6, 0.8, 1.0)
+        bench.verdict(bench.study(by_seed(effect + WIDE)), rule("not lower", margin="0.001 points"))
+        for effect in (0.4, 0.6, 0.8)
     ]
-    assert needed == sorted(set(needed), reverse=True)
+    assert [n.seeds_from for n in needed] == sorted({n.seeds_from for n in needed}, reverse=True)
 
 
-def test_what_is_decided_needs_no_seeds(bench):
-    assert pd.isna(bench.verdict(bench.study(by_seed(3 + WIDE)), rule()).seeds_needed)
+def test_what_is_decided_says_nothing_of_seeds(bench):
+    found = bench.verdict(bench.study(by_seed(3 + WIDE)), rule())
+    assert "would decide" not in found.reason
 
 
 def test_one_seed_shows_an_effect_and_decides_nothing(bench):
@@ -172,7 +177,7 @@ def test_one_seed_shows_an_effect_and_decides_nothing(bench):
     assert found.reason.startswith("There is one seed, so nothing is known about the spread.")
     assert "nan" not in found.reason
     assert (found.effect, found.n) == (pytest.approx(30), 1)
-    assert pd.isna([found.low, found.high, found.cohens_d, found.seeds_needed]).all()
+    assert pd.isna([found.low, found.high, found.cohens_d, found.seeds_from]).all()
 
 
 # ---- pairs --------------------------------------------------------------------------------------
@@ -222,27 +227,98 @@ def test_an_arm_of_several_values_is_compared_value_by_value(bench):
     assert "It ranges from +2.0 points (λ = 10) to +4.0 points (λ = 1)." in found.reason
 
 
-def test_one_counterexample_refutes_what_holds_on_average(bench):
+@pytest.mark.parametrize(
+    ("of_vgg", "verdict", "how"),
+    [
+        (-6, "depends", "it holds in some places and fails in others"),
+        (-2, "inconclusive", ""),  # lower, but not shown to be so by more than the margin
+        (4, "supported", ""),
+    ],
+)
+def test_a_counterexample_beyond_the_margin_makes_it_depend(bench, of_vgg, verdict, how):
     def measured(cell):
-        better = {"alexnet": 10, "vgg11": -2}[cell.trajectory.model.name]
+        better = {"alexnet": 10, "vgg11": of_vgg}[cell.trajectory.model.name]
         better += WIDE[cell.trajectory.seed]
         return {"test_accuracy": 0.5 + better / 100 * clipped_at_1(cell)}
 
     found = bench.verdict(bench.study(measured, models=TWO_MODELS), rule())
-    assert found.p < 0.05
-    assert found.verdict == "refuted"
-    assert found.reason.startswith(
-        "It doesn't hold in general: the difference is -2.0 points with VGG-11. "
-    )
+    assert (found.verdict, found.how) == (verdict, how)
+    assert found.effect == pytest.approx(5 + of_vgg / 2)
+    if how:
+        assert found.reason.startswith(
+            "It holds in some places and fails in others: -6.0 points with VGG-11; +10.0 points"
+            " with AlexNet. "
+        )
+
+
+def test_what_holds_nowhere_and_fails_in_one_stratum_is_refuted(bench):
+    def measured(cell):
+        better = {"alexnet": 6 * WIDE, "vgg11": -5 + WIDE}[cell.trajectory.model.name]
+        return {"test_accuracy": 0.5 + better[cell.trajectory.seed] / 100 * clipped_at_1(cell)}
+
+    found = bench.verdict(bench.study(measured, models=TWO_MODELS), rule())
+    assert (found.verdict, found.how) == ("refuted", "it fails somewhere")
+
+
+def test_what_is_said_in_general_has_to_hold_without_any_one_of_the_nets(bench):
+    def measured(cell):
+        better = {"alexnet": 30 + WIDE, "vgg11": 0.2 + WIDE}[cell.trajectory.model.name]
+        return {"test_accuracy": 0.5 + better[cell.trajectory.seed] / 100 * clipped_at_1(cell)}
+
+    evidence = bench.study(measured, models=TWO_MODELS)
+    assert bench.verdict(evidence, rule()).verdict == "inconclusive"
+    alone = bench.verdict(evidence, rule(cells={"models": ["alexnet"]}))
+    assert alone.verdict == "supported"
+
+
+@pytest.mark.parametrize(
+    ("of_vgg", "verdict"),
+    [(0 + NARROW, "supported"), (3 + WIDE, "depends"), (0 + 3 * WIDE, "inconclusive")],
+)
+def test_the_same_is_the_same_in_each_stratum(bench, of_vgg, verdict):
+    """Over two nets, 3 and -3 are 0 on average."""
+
+    def measured(cell):
+        better = {"alexnet": 0 * WIDE + NARROW, "vgg11": of_vgg}[cell.trajectory.model.name]
+        return {"test_accuracy": 0.5 + better[cell.trajectory.seed] / 100 * clipped_at_1(cell)}
+
+    assert bench.verdict(bench.study(measured, models=TWO_MODELS), rule("same")).verdict == verdict
+
+
+def test_opposite_effects_are_not_the_same(bench):
+    def measured(cell):
+        better = {"alexnet": 3, "vgg11": -3}[cell.trajectory.model.name] + WIDE
+        return {"test_accuracy": 0.5 + better[cell.trajectory.seed] / 100 * clipped_at_1(cell)}
+
+    found = bench.verdict(bench.study(measured, models=TWO_MODELS), rule("same"))
+    assert (found.verdict, found.effect) == ("refuted", pytest.approx(0))
+
+
+@pytest.mark.parametrize(
+    ("of_vgg", "verdict"),
+    [
+        (4 + WIDE, "supported"),
+        (0.9 + WIDE, "inconclusive"),
+        (0 + NARROW, "no effect that matters"),
+        (-4 + WIDE, "refuted"),
+    ],
+)
+def test_what_may_happen_has_to_happen_somewhere(bench, of_vgg, verdict):
+    def measured(cell):
+        better = {"alexnet": 0 * WIDE + NARROW, "vgg11": of_vgg}[cell.trajectory.model.name]
+        return {"test_accuracy": 0.5 + better[cell.trajectory.seed] / 100 * clipped_at_1(cell)}
+
+    evidence = bench.study(measured, models=TWO_MODELS)
+    assert bench.verdict(evidence, rule(holds="somewhere")).verdict == verdict
 
 
 def test_a_stratum_that_may_be_chance_is_no_counterexample(bench):
     def measured(cell):
-        better = {"alexnet": 10 + WIDE, "vgg11": -NEARLY}[cell.trajectory.model.name]
+        better = {"alexnet": 10 + WIDE, "vgg11": -1 - NEARLY}[cell.trajectory.model.name]
         return {"test_accuracy": 0.5 + better[cell.trajectory.seed] / 100 * clipped_at_1(cell)}
 
     # Below 5% by itself, but there are two strata to find one in.
-    assert bench.verdict(bench.study(measured, models=TWO_MODELS), rule()).verdict == "supported"
+    assert bench.verdict(bench.study(measured, models=TWO_MODELS), rule()).verdict == "inconclusive"
 
 
 # ---- families and rules -------------------------------------------------------------------------
@@ -275,42 +351,126 @@ def test_all_rules_must_hold(bench):
     holds, fails = rule(), rule("lower")
     assert bench.verdict(evidence, holds, holds).verdict == "supported"
     assert bench.verdict(evidence, holds, rule("same", margin="3 points")).verdict == "inconclusive"
-    assert bench.verdict(evidence, holds, fails).verdict == "refuted"
-    assert bench.verdict(evidence, fails, holds).verdict == "refuted"
+    assert bench.verdict(evidence, fails, fails).verdict == "refuted"
+    for halves in ([holds, fails], [fails, holds]):
+        found = bench.verdict(evidence, *halves)
+        assert (found.verdict, found.how) == ("partly", "of its rules 1 supported and 1 refuted")
 
 
 def test_what_has_more_rules_to_fail_fails_by_less_chance(bench):
     evidence = bench.study(by_seed(-NEARLY))
     not_lower = rule("not lower", margin="0.001 points")
     other = rule("same", measure="validation_accuracy")  # no difference there, and no spread
-    alone, together = bench.verdict(evidence, not_lower), bench.verdict(evidence, not_lower, other)
+    alone = bench.verdict(evidence, not_lower)
+    together = bench.judge(evidence, Q1=[not_lower, other])
     assert alone.verdict == "refuted"
-    assert together.verdict == "inconclusive"
-    assert together.p_against == pytest.approx(2 * alone.p_against)
+    [first] = bench.findings[bench.findings.rule == 1].itertuples()
+    assert (first.verdict, together.verdict["Q1"]) == ("inconclusive", "inconclusive")
+    assert first.p_against == pytest.approx(2 * alone.p_against)
 
 
 # ---- cells that failed, or that there are none of ------------------------------------------------
 
 
-def test_a_diverged_run_counts_as_one_that_guesses_and_is_mentioned(bench):
+def failing(cells, level=0.7):
+    """Those for which `cells` says so diverge; λ = 1 is 3 points better, and all vary a little."""
+
     def measured(cell):
-        diverged = clipped_at_1(cell) and cell.trajectory.seed == 0
-        return DIVERGED if diverged else {"test_accuracy": 0.7, "test_loss": 0.5}
+        if cells(cell):
+            return DIVERGED
+        better = (3 + VARIED[cell.trajectory.seed]) * clipped_at_1(cell)
+        return {"test_accuracy": level + better / 100, "test_loss": 0.5}
 
-    evidence = bench.study(measured)
-    found = bench.verdict(evidence, rule("lower"))
-    assert (found.effect, found.n) == (pytest.approx((10 - 70) / 6), 6)
+    return measured
+
+
+def test_accuracies_are_compared_among_the_seeds_that_trained_in_both_arms(bench):
+    evidence = bench.study(failing(lambda c: clipped_at_1(c) and c.trajectory.seed == 0))
+    found = bench.verdict(evidence, rule())
+    assert (found.verdict, found.n) == ("supported", 5)
+    assert found.effect == pytest.approx(3 + VARIED[1:].mean())
     assert "1 of 6 runs failed, against 0 of 6." in found.reason
-    found = bench.verdict(evidence, rule(measure="test_loss", margin="0.05 nats"))
-    assert (found.effect, found.n) == (pytest.approx((math.log(10) - 0.5) / 6), 6)
-    found = bench.verdict(evidence, rule("lower", measure="accuracy_gap"))
-    assert found.effect == pytest.approx((0 - (50 - 70)) / 6)
+    assert "With failed runs as runs that guess it is -7.5 [" in found.reason
+    assert "the sign is another" in found.reason
 
 
-def test_where_all_diverged_the_arms_are_the_same(bench):
-    found = bench.verdict(bench.study(lambda _: DIVERGED), rule("same"))
-    assert (found.effect, found.verdict) == (0, "supported")
+def test_an_arm_at_chance_is_no_baseline(bench):
+    evidence = bench.study(failing(lambda c: math.isinf(c.trajectory.clip.threshold)))
+    found = bench.verdict(evidence, rule())
+    assert (found.verdict, found.n) == ("inconclusive", 0)
+    assert "too few seeds trained in both arms. 0 of 6 runs failed, against 6 of 6." in found.reason
+
+    def dead_vgg(cell):
+        run = cell.trajectory
+        return run.model.name == "vgg11" and math.isinf(run.clip.threshold) and run.seed > 1
+
+    found = bench.verdict(bench.study(failing(dead_vgg), models=TWO_MODELS), rule())
+    assert (found.n, found.effect) == (6, pytest.approx(3))  # AlexNet's alone
+    assert "fewer than half of the seeds trained in both arms: VGG-11." in found.reason
+
+
+def test_an_arm_whose_runs_fail_more_often_is_only_partly_better(bench):
+    """Of two nets, the clipped runs of each seed fail in one."""
+
+    def fails(cell):
+        run = cell.trajectory
+        return clipped_at_1(cell) and run.model.name == ("alexnet", "vgg11")[run.seed % 2]
+
+    found = bench.verdict(bench.study(failing(fails), models=TWO_MODELS), rule())
+    assert (found.verdict, found.how) == ("partly", "its runs fail more often")
+    other = bench.verdict(bench.study(failing(fails), models=TWO_MODELS), rule("lower"))
+    assert other.verdict == "refuted"  # said to be worse, it doesn't suffer from that
+
+
+def test_where_all_diverged_there_is_nothing_to_compare(bench):
+    diverged = DIVERGED | {"steps_clipped": 1}
+    found = bench.verdict(bench.study(lambda _: diverged), rule("same"))
+    assert (found.verdict, found.n) == ("inconclusive", 0)
     assert "6 of 6 runs failed, against 6 of 6." in found.reason
+
+
+# ---- clones --------------------------------------------------------------------------------------
+
+
+def idle(cells):
+    """Where `cells` says so, the weights are those of the unclipped run."""
+
+    def measured(cell):
+        better = (3 + WIDE[cell.trajectory.seed]) * clipped_at_1(cell)
+        row = {"test_accuracy": 0.5 + better / 100}
+        return row | ({"weights_sha256": f"clone {cell.trajectory.seed}"} if cells(cell) else {})
+
+    return measured
+
+
+def test_an_arm_that_never_fired_is_left_out(bench):
+    evidence = bench.study(idle(lambda cell: not clipped_at_1(cell)))
+    found = bench.verdict(evidence, rule(arm={"clips": [1, 10]}))
+    assert (found.effect, found.n) == (pytest.approx(3), 6)
+    assert "the runs are the baseline's bit for bit: λ = 10." in found.reason
+    alone = bench.verdict(evidence, rule(arm={"clips": [10]}))
+    assert (alone.verdict, alone.n) == ("not applicable", 0)
+    assert alone.reason.startswith("Each run of the arm is the baseline's, bit for bit")
+    both = bench.verdict(evidence, rule(), rule(arm={"clips": [10]}))
+    assert (both.verdict, both.how) == ("partly", "of its rules 1 supported and 1 not applicable")
+
+
+def test_clones_that_diverged_are_clones_too(bench):
+    evidence = bench.study(lambda c: {} if clipped_at_1(c) else DIVERGED)
+    found = bench.verdict(evidence, {**LESS_OFTEN, "arm": {"clips": [10]}})
+    assert found.verdict == "not applicable"
+    found = bench.verdict(evidence, {**LESS_OFTEN, "arm": {"clips": [1, 10]}})
+    assert "0 of 6 runs failed, against 6 of 6." in found.reason
+
+
+def test_images_that_a_flip_makes_others_of_cant_show_it(bench):
+    evidence = bench.study(augmentations=["none", "flip", "crop"])
+    arms = {"baseline": {"augmentations": ["none"]}, "cells": {"clips": [1]}}
+    found = bench.verdict(evidence, rule(arm={"augmentations": ["flip"]}, **arms))
+    assert (found.verdict, found.n) == ("not applicable", 0)
+    found = bench.verdict(evidence, rule(arm={"augmentations": ["flip", "crop"]}, **arms))
+    assert "don't keep their class then: flip" in found.reason
+    assert found.n == 6
 
 
 def test_the_steps_after_a_run_diverged_have_the_loss_of_guessing(bench):
@@ -391,15 +551,16 @@ def test_vggs_plain_clipping_run_is_said_to_be_less_accurate_than_the_average(
 
     def measured(cell):
         averaged = cell.readout.ema is not None
-        gain = (better + WIDE[cell.trajectory.seed]) * averaged
+        gain = (better + WIDE[cell.trajectory.seed - 5]) * averaged  # seeds that nobody has seen
         return {"validation_accuracy": 0.5 + gain / 100}
 
     evidence = bench.study(
-        measured, models={"vgg11": {"width": 0.125}}, iterations=[1000], ema=["none", 0.999]
-    )
+        measured, models={"vgg11": {"width": 0.125}}, iterations=[1000], ema=["none", 0.999],
+        seeds=list(range(5, 11)),
+    )  # fmt: skip
     shipped = claims.load(ROOT / "claims.yaml")
     alone = shipped.model_copy(update={"claims": {"C15": shipped.claims["C15"]}})
-    [found] = verdicts.judge(alone, evidence).itertuples()
+    [found] = verdicts.judge(alone, evidence)[0].itertuples()
     assert (found.verdict, found.effect) == (verdict, pytest.approx(better))
     assert (found.section, found.phrase) == ("4.1.1", "实验的准确率更低")
 
@@ -438,7 +599,7 @@ def test_arms_may_be_families(bench):
     against = {"cells": {"clips": [1]}, "arm": {"models": ["vgg"]}}
     found = bench.verdict(evidence, rule(baseline={"models": ["alexnet"]}, **against))
     assert found.effect == pytest.approx(-6)
-    assert "VGG-11 or VGG-13 against AlexNet" in found.reason
+    assert "VGG-11 or VGG-13 less AlexNet" in found.reason
 
 
 def test_of_several_models_a_figure_is_their_mean_within_a_seed(bench):
@@ -475,24 +636,77 @@ def test_what_is_to_be_one_and_is_several_can_not_be_judged(bench, keys, several
 # ---- measures and arms ---------------------------------------------------------------------------
 
 
-def test_a_learning_rate_is_tuned_on_validation_images_and_not_on_test_images(bench):
-    # λ = 1, best on validation images at 0.03, is better on test images at 0.1.
-    validation = {(1, 0.03): 0.8, (1, 0.1): 0.7, (math.inf, 0.03): 0.5, (math.inf, 0.1): 0.6}
-    test = {(1, 0.03): 0.62, (1, 0.1): 0.9, (math.inf, 0.03): 0.5, (math.inf, 0.1): 0.55}
+RATES = [0.01, 0.03, 0.1]
+TUNED = {"learning_rate": "tuned", "cells": {"learning_rates": RATES}}
+
+
+def at_rates(validation, test):
+    """Accuracies by clip and learning rate."""
 
     def measured(cell):
         run = cell.trajectory
-        here = run.clip.threshold, run.learning_rate
-        return {"validation_accuracy": validation[here], "test_accuracy": test[here]}
+        here = run.clip.threshold, RATES.index(run.learning_rate)
+        return {
+            "validation_accuracy": validation[here[0]][here[1]],
+            "test_accuracy": test[here[0]][here[1]],
+        }
 
-    evidence = bench.study(
-        measured, clips=[1, "inf"], optimizers={"momentum": {"learning_rates": [0.03, 0.1]}}
+    return measured, {"optimizers": {"momentum": {"learning_rates": RATES}}, "clips": [1, "inf"]}
+
+
+def test_a_learning_rate_is_tuned_on_validation_images_and_not_on_test_images(bench):
+    # λ = 1, best on validation images at 0.03, is better on test images at 0.1.
+    validation = {1: (0.6, 0.8, 0.7), math.inf: (0.4, 0.6, 0.5)}
+    test = {1: (0.5, 0.62, 0.9), math.inf: (0.4, 0.55, 0.5)}
+    measured, keys = at_rates(validation, test)
+    evidence = bench.study(measured, **keys)
+    assert bench.verdict(evidence, rule(**TUNED)).effect == pytest.approx(62 - 55)
+    each = bench.verdict(evidence, rule(cells={"learning_rates": RATES}))
+    assert each.effect == pytest.approx(((50 - 40) + (62 - 55) + (90 - 50)) / 3)
+
+
+def test_the_rate_of_a_seed_is_the_best_of_the_others(bench):
+    """Each seed is lucky at a rate of its own; chosen by all, its luck would count."""
+
+    def measured(cell):
+        run = cell.trajectory
+        lucky = 0.1 * (RATES.index(run.learning_rate) == run.seed % 3)
+        usual = (0.5, 0.55, 0.5)[RATES.index(run.learning_rate)]
+        better = 0.03 * clipped_at_1(cell)
+        return {
+            "validation_accuracy": usual + lucky * (run.seed == 0),
+            "test_accuracy": usual + lucky * (run.seed == 0) + better,
+        }
+
+    _, keys = at_rates({}, {})
+    evidence = bench.study(measured, **keys)
+    lookup = Lookup(evidence, {})
+    cells = dict(zip(lookup.words, lookup.words.iloc[0], strict=True))
+    del cells["seeds"], cells["learning_rates"]
+    rows, best = lookup.at_best_rate(cells, ["0.01", "0.03", "0.1"])
+    assert best == "0.03"
+    assert {row.learning_rate for row in rows.values()} == {0.03}
+
+
+@pytest.mark.parametrize(
+    ("best", "said"),
+    [
+        (0, "η = 0.01 of no clipping"),
+        (2, "η = 0.1 of no clipping"),
+        (1, None),
+    ],
+)
+def test_a_best_rate_at_an_edge_of_the_grid_leaves_it_undecided(bench, best, said):
+    unclipped = [0.5, 0.5, 0.5]
+    unclipped[best] = 0.6
+    measured, keys = at_rates(
+        {1: (0.5, 0.6, 0.5), math.inf: unclipped}, {1: (0.9, 0.9, 0.9), math.inf: (0.5, 0.5, 0.5)}
     )
-    rates = {"cells": {"learning_rates": [0.03, 0.1]}}
-    tuned = bench.verdict(evidence, rule(learning_rate="tuned", **rates))
-    assert tuned.effect == pytest.approx(62 - 55)
-    each = bench.verdict(evidence, rule(**rates))
-    assert each.effect == pytest.approx(((62 - 50) + (90 - 55)) / 2)
+    found = bench.verdict(bench.study(measured, **keys), rule(**TUNED))
+    assert found.effect == pytest.approx(40)
+    assert found.verdict == ("inconclusive" if said else "supported")
+    start = f"Undecided, as the best learning rate is the grid's first or last: {said}. "
+    assert found.reason.startswith(start) == bool(said)
 
 
 def test_a_gain_is_a_difference_of_differences(bench):
@@ -559,7 +773,7 @@ def test_a_run_that_only_learns_slower_has_no_other_gap_at_the_same_loss(bench):
         evidence, rule("lower", measure="gap_at_matched_loss", margin="0.05 nats")
     )
     assert matched.effect == pytest.approx(0, abs=1e-9)
-    assert matched.verdict == "refuted"
+    assert matched.verdict == "no effect that matters"
     at_the_end = bench.verdict(evidence, rule("lower", measure="loss_gap", margin="0.05 nats"))
     assert at_the_end.effect == pytest.approx(-0.2 * (1.25 - 0.5))
     assert at_the_end.verdict == "supported"
@@ -576,7 +790,7 @@ def test_runs_that_share_no_training_loss_are_left_out_and_counted(bench):
     found = bench.verdict(bench.study(curve=curve), gap)
     assert (found.verdict, found.n) == ("supported", 4)
     assert found.effect == pytest.approx(0.3 + 0.035)
-    assert "With 2 seeds the runs have no training loss in common." in found.reason
+    assert "In 2 pairs the runs have no training loss in common." in found.reason
 
 
 @pytest.mark.parametrize("clip", ["value0.13", "agc0.01", "agc0.01:eps=0.1"])
@@ -590,7 +804,7 @@ def test_a_kind_of_clipping_has_whatever_threshold_and_settings_the_study_has(be
     evidence = bench.study(measured, clips=[1, clip, "inf"])
     found = bench.verdict(evidence, rule(arm={"clips": [kind]}))
     assert (found.effect, found.n) == (pytest.approx(2), 6)
-    assert found.reason.startswith(f"{kind} against no clipping: ")
+    assert found.reason.startswith(f"{kind} less no clipping: ")
 
 
 # ---- the other statistics ------------------------------------------------------------------------
@@ -667,21 +881,50 @@ LESS_OFTEN = {
 )
 def test_rates_of_failures_are_compared(bench, fails, claim, verdict):
     def measured(cell):
-        failed = cell.trajectory.clip.threshold == fails and cell.trajectory.seed > 0
+        failed = cell.trajectory.clip.threshold == fails
         return {"status": "collapsed"} if failed else {}
 
     found = bench.verdict(bench.study(measured), {**LESS_OFTEN, "claim": claim})
     assert found.verdict == verdict
-    assert (abs(found.effect), found.n) == (pytest.approx(0 if fails == 10 else 500 / 6), 12)
+    assert (abs(found.effect), found.n) == (pytest.approx(0 if fails == 10 else 100), 6)
     assert found.low <= found.effect <= found.high
 
 
-def test_a_run_explodes_where_its_loss_is_above_three_times_guessing_before_T(bench):
+def test_strata_of_a_seed_are_no_runs_of_their_own(bench):
+    """Three of six seeds fail in both nets: six runs of twelve, which Fisher would call decided."""
+
+    def measured(cell):
+        failed = math.isinf(cell.trajectory.clip.threshold) and cell.trajectory.seed < 3
+        return {"status": "collapsed"} if failed else {}
+
+    found = bench.verdict(bench.study(measured, models=TWO_MODELS), LESS_OFTEN)
+    assert (found.effect, found.n, found.verdict) == (pytest.approx(-50), 6, "inconclusive")
+    assert found.p == 2 / 2**3
+    assert "0 of 12 runs failed, against 6 of 12." in found.reason
+
+
+@pytest.mark.parametrize(("holds", "verdict"), [("somewhere", "supported"), (None, "inconclusive")])
+def test_what_may_happen_to_runs_has_to_happen_in_one_stratum(bench, holds, verdict):
+    """Of six seeds all fail in one net, and half of them the other way round in the other."""
+
+    def measured(cell):
+        run = cell.trajectory
+        other = run.model.name == "vgg11" and run.seed < 5
+        fails = clipped_at_1(cell) if other else math.isinf(run.clip.threshold)
+        return {"status": "collapsed"} if fails else {}
+
+    keys = {"holds": holds} if holds else {}
+    seeds = list(range(8))
+    evidence = bench.study(measured, models=TWO_MODELS, seeds=seeds)
+    found = bench.verdict(evidence, {**LESS_OFTEN, **keys})
+    assert found.verdict == verdict
+
+
+def test_a_run_explodes_where_a_gradient_is_a_hundred_times_the_usual_before_T(bench):
     def curve(run):
-        losses = np.ones(T)
-        # Above 3 ln 10 = 6.91 at step 15: after T = 10, by T = 20.
-        losses[14] = {1: 6.8, 10: 1, math.inf: 7.0}[run.clip.threshold]
-        return {"loss": losses}
+        norms = np.ones(T)
+        norms[14] = {1: 99, 10: 1, math.inf: 101}[run.clip.threshold]  # after T = 10, by T = 20
+        return {"norm": norms}
 
     evidence = bench.study(curve=curve, iterations=[10, T])
     event = {**LESS_OFTEN, "event": "exploded"}
@@ -689,6 +932,20 @@ def test_a_run_explodes_where_its_loss_is_above_three_times_guessing_before_T(be
     assert (early.effect, early.verdict) == (0, "inconclusive")
     late = bench.verdict(evidence, {**event, "cells": {"iterations": [T]}})
     assert (late.effect, late.verdict) == (-100, "supported")
+
+
+def test_a_run_whose_gradient_is_not_finite_explodes(bench):
+    def curve(run):
+        return {"norm": np.full(T, math.nan)} if math.isinf(run.clip.threshold) else {}
+
+    found = bench.verdict(bench.study(curve=curve), {**LESS_OFTEN, "event": "exploded"})
+    assert (found.effect, found.verdict) == (-100, "supported")
+
+
+def test_a_run_that_collapses_with_small_gradients_does_not_explode(bench):
+    evidence = bench.study(lambda _: {"status": "collapsed"})
+    found = bench.verdict(evidence, {**LESS_OFTEN, "event": "exploded"})
+    assert found.effect == 0
 
 
 NEVER_CLIPPED = {"statistic": "Clopper-Pearson", "event": "clipped", "cells": {"clips": [1]}}
@@ -808,7 +1065,6 @@ def every_statistic(bench):
 
     evidence = bench.study(measured, curve, iterations=[10, T])
     at = {"cells": {"iterations": [T]}}
-    rates = {"cells": {"iterations": [T], "learning_rates": [0.03]}, "learning_rate": "tuned"}
     ends = {"start": {"iterations": [10]}, "end": {"iterations": [T]}}
     rules = {
         "Q1": rule(**at),
@@ -817,7 +1073,7 @@ def every_statistic(bench):
         "Q4": rule("same", measure="loss_area", margin="0.1 nats", steps=10, **at),
         "Q5": rule("different", measure="gap_at_matched_loss", margin="0.001 nats", **at),
         "Q6": rule("not higher", margin="3 points", gain=ends),
-        "Q7": rule(**rates),
+        "Q7": rule("lower", holds="somewhere", arm={"clips": [1, 10]}, **at),
         "Q8": [{**SOONER, **at}, rule(arm={"clips": [1, 10]}, **at)],
         "Q9": {**LESS_OFTEN, "claim": "more often", "arm": {"clips": [10]}, **at},
         "C1": NEVER_CLIPPED,
@@ -838,8 +1094,12 @@ def test_the_same_cells_give_the_same_table_byte_for_byte(bench, tmp_path):
     evidence, rules = every_statistic(bench)
     families = {"Q1": "a", "Q2": "a", "Q3": "a", "Q4": "b", "Q5": "c", "Q6": "d", "Q7": "e"}.get
     again = Evidence(evidence.study, evidence.results)
-    tables = [bench.judge(e, families, **rules) for e in (evidence, again)]
-    texts = [table.to_csv(index=False, float_format="%.6g") for table in tables]
+    texts = []
+    for one in (evidence, again):
+        table = bench.judge(one, families, **rules)
+        texts.append(
+            "\n".join(t.to_csv(index=False, float_format="%.6g") for t in (table, bench.findings))
+        )
     assert texts[0] == texts[1]
     (tmp_path / "claims.csv").write_text(texts[0])
     assert (tmp_path / "claims.csv").read_text() == GOLDEN.read_text()
@@ -884,52 +1144,42 @@ def test_what_is_supported_shows_the_rule_with_the_weakest_support(bench, turned
     found = bench.verdict(evidence, *(reversed(rules) if turned else rules))
     assert shown(found) == ("supported", "validation_accuracy", "test")
     alone = bench.verdict(evidence, rule(**VALIDATION))
-    columns = ["effect", "low", "high", "p", "unit", "n", "sign_flip_p", "cohens_d", "superiority"]
+    columns = ["effect", "low", "high", "p", "unit", "n", "sign_flip_p", "cohens_d"]
     assert found[columns].tolist() == alone[columns].tolist()
 
 
 @pytest.mark.parametrize("turned", [False, True])
 def test_what_is_refuted_shows_the_rule_with_the_strongest_evidence_against_it(bench, turned):
-    evidence = bench.study(by_measure(3 + WIDE, -9 + WIDE, -3 + WIDE))
-    rules = [rule(), rule(**VALIDATION), rule(**TRAIN)]
+    evidence = bench.study(by_measure(-4 + WIDE, -9 + WIDE))
+    rules = [rule(), rule(**VALIDATION)]
     found = bench.verdict(evidence, *(reversed(rules) if turned else rules))
     assert shown(found) == ("refuted", "validation_accuracy", "test")
     assert found.effect == pytest.approx(-9)
 
 
-def test_what_one_stratum_refutes_shows_its_rule_and_names_the_stratum(bench):
-    def measured(cell):
-        better = {"alexnet": 10, "vgg11": -4}[cell.trajectory.model.name] + WIDE[
-            cell.trajectory.seed
-        ]
-        return {"test_accuracy": 0.5 + better / 100 * clipped_at_1(cell)}
-
-    evidence = bench.study(measured, models=TWO_MODELS)
-    holds = rule("same", measure="validation_accuracy")  # no difference there
-    found = bench.verdict(evidence, holds, rule())
-    assert shown(found) == ("refuted", "test_accuracy", "test")
-    assert found.effect == pytest.approx(3)
-    assert found.reason.startswith(
-        "It doesn't hold in general: the difference is -4.0 points with VGG-11. "
-    )
+@pytest.mark.parametrize("turned", [False, True])
+def test_what_holds_partly_shows_the_half_that_fails(bench, turned):
+    evidence = bench.study(by_measure(3 + WIDE, -9 + WIDE))
+    rules = [rule(), rule(**VALIDATION)]
+    found = bench.verdict(evidence, *(reversed(rules) if turned else rules))
+    assert shown(found) == ("partly", "validation_accuracy", "test")
 
 
-def test_a_counterexample_of_a_rule_that_did_not_refute_is_not_named(bench):
-    """The claim is refuted by its first rule; in the second one stratum is lower by chance."""
-
+def test_what_depends_shows_its_rule_and_where(bench):
     def measured(cell):
         seed, model = cell.trajectory.seed, cell.trajectory.model.name
-        lower = {"alexnet": 2, "vgg11": -0.9}[model] + WIDE[seed]
-        accuracies = {"test_accuracy": -9 + WIDE[seed], "validation_accuracy": lower}
-        return {k: 0.5 + clipped_at_1(cell) * v / 100 for k, v in accuracies.items()}
+        better = {"alexnet": 10, "vgg11": -6}[model] + WIDE[seed]
+        return {
+            "test_accuracy": 0.5 + better / 100 * clipped_at_1(cell),
+            "validation_accuracy": 0.5 + NARROW[seed] / 100 * clipped_at_1(cell),
+        }
 
     evidence = bench.study(measured, models=TWO_MODELS)
-    found = bench.verdict(evidence, rule(), rule(**VALIDATION))
-    assert shown(found) == ("refuted", "test_accuracy", "test")
-    assert not found.reason.startswith("It doesn't hold in general")
-    alone = bench.verdict(evidence, rule(**VALIDATION))
-    assert (alone.verdict, "in general" in alone.reason) == ("inconclusive", False)
-    assert 0.05 < alone.p_against < 0.5
+    holds = rule("same", measure="validation_accuracy")
+    found = bench.verdict(evidence, holds, rule())
+    assert shown(found) == ("depends", "test_accuracy", "test")
+    assert found.effect == pytest.approx(2)
+    assert "-6.0 points with VGG-11; +10.0 points with AlexNet. " in found.reason
 
 
 def test_what_is_inconclusive_shows_its_first_rule_that_is_undecided(bench):
@@ -959,10 +1209,11 @@ def test_what_only_the_correction_leaves_undecided_shows_the_weakest_support(ben
     [
         ([rule(), ILL_POSED], ("ill-posed", "published top-1 accuracy", "computation")),
         ([FIGURE], ("not comparable", "test_accuracy", "figure")),
-        ([rule(**VALIDATION), FIGURE], ("not comparable", "test_accuracy", "figure")),
+        ([rule(**VALIDATION), FIGURE], ("refuted", "validation_accuracy", "test")),
+        ([rule(), FIGURE], ("partly", "test_accuracy", "test")),
         ([COMPUTED], ("supported", "side of the first map", "computation")),
         ([COMPUTED, rule()], ("supported", "test_accuracy", "test")),
-        ([COMPUTED, rule(**VALIDATION)], ("refuted", "validation_accuracy", "test")),
+        ([COMPUTED, rule(**VALIDATION)], ("partly", "validation_accuracy", "test")),
         ([COMPUTED, NO_CELLS], ("inconclusive", "", "test")),
     ],
 )
@@ -1000,21 +1251,25 @@ def has_six_seeds(evidence):
 
 
 @pytest.mark.parametrize(
-    ("differences", "verdict"), [(0 + WIDE, "inconclusive"), (-5 + WIDE, "refuted")]
+    ("differences", "verdict"), [(0 + WIDE, "inconclusive"), (-5 + WIDE, "partly")]
 )
 def test_all_rules_must_hold_beside_a_computation_that_does(bench, differences, verdict):
     assert bench.verdict(bench.study(by_seed(differences)), rule(), COMPUTED).verdict == verdict
 
 
-def test_one_rule_refutes_though_another_has_no_cells(bench):
+def test_a_claim_stays_open_while_one_half_has_no_cells(bench):
     missing = rule(cells={"iterations": [99]})
-    assert bench.verdict(bench.study(by_seed(-5 + WIDE)), rule(), missing).verdict == "refuted"
+    found = bench.verdict(bench.study(by_seed(-5 + WIDE)), rule(), missing)
+    assert (found.verdict, found.how) == ("inconclusive", "")
+    assert bench.findings.verdict.tolist() == ["inconclusive", "refuted"]
 
 
 @pytest.mark.parametrize("claim", ["not lower", "same", "different"])
-def test_seeds_needed_are_those_for_the_bound_in_question(bench, claim):
+def test_seeds_to_decide_are_those_for_the_bound_in_question(bench, claim):
     found = bench.verdict(bench.study(by_seed(-0.5 + WIDE)), rule(claim))
-    assert found.seeds_needed == statistics.seeds_to_decide(-0.5 + WIDE, -1)
+    low, high = statistics.seeds_to_decide(-0.5 + WIDE, -1)
+    assert found.seeds_from == pytest.approx(low) or found.seeds_from > low
+    assert found.seeds_to >= high
 
 
 def test_runs_of_a_baseline_are_counted_once(bench):
@@ -1023,8 +1278,8 @@ def test_runs_of_a_baseline_are_counted_once(bench):
         seeds=[0, 1],
     )
     found = bench.verdict(evidence, {**LESS_OFTEN, "arm": {"clips": [1, 10]}})
-    assert found.n == 4 + 2
-    assert "of 2" in found.reason
+    assert found.n == 2
+    assert "0 of 4 runs failed, against 2 of 2." in found.reason
 
 
 def test_arms_without_a_seed_in_common_are_inconclusive_by_the_sign_test(bench):
@@ -1052,9 +1307,9 @@ def test_no_nan_stands_in_a_reason(bench):
 @pytest.mark.parametrize(
     ("axis", "arm", "baseline", "said"),
     [
-        ("augmentations", "flip", "none", "against original images"),
-        ("ema", 0.9, "none", "against raw weights"),
-        ("label_noise", 0.4, 0, "against label noise 0"),
+        ("augmentations", "crop", "none", "less original images"),
+        ("ema", 0.9, "none", "less raw weights"),
+        ("label_noise", 0.4, 0, "less label noise 0"),
     ],
 )
 def test_a_usual_baseline_is_named_all_the_same(bench, axis, arm, baseline, said):

@@ -36,6 +36,8 @@ rule aggregate:
 
 # Of a study that names a file of claims.
 VERDICTS = [f"{RESULTS}/claims.csv"] if CLAIMS else []
+# Of a file of claims that names an earlier judgement.
+BEFORE = CLAIMS.frozen.before if CLAIMS and CLAIMS.frozen else None
 
 
 if CLAIMS:
@@ -48,8 +50,10 @@ if CLAIMS:
             histories=f"{RESULTS}/histories.parquet",
             trained=f"{RESULTS}/trained.json",
             claims=STUDY.claims,
+            before=BEFORE or [],
         output:
             claims=f"{RESULTS}/claims.csv",
+            findings=f"{RESULTS}/findings.csv",
             page=report(
                 f"{RESULTS}/tables/claims.html",
                 caption="../../report/claims.rst",
@@ -61,6 +65,16 @@ if CLAIMS:
                 caption="../../report/claims.rst",
                 category=figures.EXTERNAL,
                 labels={"exhibit": "1 Published facts, tried here"},
+            ),
+            judgements=(
+                report(
+                    f"{RESULTS}/tables/judgements.html",
+                    caption="../../report/judgements.rst",
+                    category=figures.PROVENANCE,
+                    labels={"exhibit": "4 What changed since the first judgement"},
+                )
+                if BEFORE
+                else []
             ),
             tex=expand(f"{RESULTS}/tables/{{name}}.tex", name=["claims", "external"]),
         log:

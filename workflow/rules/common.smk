@@ -20,7 +20,7 @@ shell.prefix(f"export PYTHONPATH={path}; ".replace("{", "{{").replace("}", "}}")
 
 from clipgrid.judging import claims
 from clipgrid.reporting import figures, text
-from clipgrid.study import cells, config as study, cost, grid, packs, parts
+from clipgrid.study import cells, config as study, cost, further, grid, packs, parts
 
 # A config file on the command line replaces config.yaml: one file is one study.
 if not workflow.overwrite_configfiles:
@@ -31,7 +31,7 @@ if not workflow.overwrite_configfiles:
 try:
     for file in workflow.configfiles:
         study.read(Path(file))
-    STUDY = study.parse(config, ", ".join(map(str, workflow.configfiles)))
+    STUDY = further.extended(study.parse(config, ", ".join(map(str, workflow.configfiles))))
     CLAIMS = claims.load(Path(STUDY.claims)) if STUDY.claims else None
 except study.StudyError as error:
     raise WorkflowError(str(error))
@@ -49,7 +49,7 @@ SETTINGS = text.label(study.settings(STUDY))
 RUNS = cells.runs_of(grid.cells(STUDY))
 # The experiments with a page of their own.
 PAGES = list(STUDY.pages)
-if taken := {"cells", "settings", "claims", "external", "checklist", "study"} & set(PAGES):
+if taken := {"cells", "settings", "claims", "external", "checklist", "judgements", "study"} & set(PAGES):
     raise WorkflowError(
         f"experiments.{min(taken)}: the report has a page of this name already; choose another"
     )

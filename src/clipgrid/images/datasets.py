@@ -16,7 +16,10 @@ from clipgrid.study.parts import dataset
 # ---- arrays -------------------------------------------------------------------------------------
 
 
-@dataset("digits", label="digits", channels=1, images=(1149, 288, 360), downloads=False)
+@dataset(
+    "digits", label="digits", channels=1, images=(1149, 288, 360), downloads=False,
+    changed_by=("flip",),
+)  # fmt: skip
 def digits(folder: Path, size: int) -> Source:
     """scikit-learn's digits: 1797 real images of handwriting, 8x8, that need no download."""
     import sklearn.datasets
@@ -43,7 +46,7 @@ def fashion_mnist(folder: Path, size: int) -> Source:
     )
 
 
-@dataset("mnist", label="MNIST", channels=1, images=(48_000, 12_000, 10_000))
+@dataset("mnist", label="MNIST", channels=1, images=(48_000, 12_000, 10_000), changed_by=("flip",))
 def mnist(folder: Path, size: int) -> Source:
     """70,000 images of handwritten digits, 28x28."""
     return of_idx_files(

@@ -4,6 +4,7 @@ Each claim is one statement with the rules, fixed before the run, that decide on
 `StudyError`, whose message lists every fault with its key and what would be right.
 """
 
+import datetime
 import hashlib
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -54,17 +55,34 @@ class Article(Settings):
     """What it states, and on what grounds, for the start page."""
 
 
+class Frozen(Settings):
+    """When the rules were fixed, and what had been looked at by then."""
+
+    date: datetime.date
+    """The day."""
+    seen: dict[str, list[int]] = Field(default_factory=dict)
+    """Of a data set, the seeds whose results were known: they confirm nothing."""
+    before: str | None = None
+    """A table, as CSV, of an earlier judgement by other rules: id, verdict, change. Its path."""
+
+
 class Claims(Settings):
     """A file of claims."""
 
     article: Article | None = None
     """The article that states them."""
+    frozen: Frozen | None = None
+    """When the rules were fixed."""
     usual: AnyCells = AnyCells()
     """What the cells of a rule have on an axis that the rule doesn't name."""
     claims: Annotated[
         dict[Annotated[str, Field(pattern=r"^[A-Z]\d+$")], Claim], BeforeValidator(some)
     ]
     """The claims by their ids."""
+
+    def seen(self, data: str) -> list[int]:
+        """The seeds of a data set that had been looked at when the rules were fixed."""
+        return self.frozen.seen.get(data, []) if self.frozen else []
 
     @property
     def target(self) -> float | None:

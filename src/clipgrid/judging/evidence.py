@@ -17,7 +17,7 @@ import pandas as pd
 from clipgrid.judging import aggregate, statistics
 from clipgrid.study.config import Study
 
-LEARNING_CURVE = ["trajectory", "step", "loss", "validation_loss", "validation_accuracy"]
+LEARNING_CURVE = ["trajectory", "step", "loss", "norm", "validation_loss", "validation_accuracy"]
 
 
 class Evidence:
@@ -127,8 +127,13 @@ class Evidence:
         return statistics.gap_at_matched_loss(a.loss, a.validation_loss, b.loss, b.validation_loss)
 
     def exploded(self, row: Any) -> bool:
-        """Whether a loss by T wasn't finite, or was above three times that of guessing."""
-        return row.status == "diverged" or bool((self.losses(row) > 3 * self.guessing).any())
+        """Whether the norm of a gradient, before it was clipped, wasn't finite by T, or was above a
+        hundred times the median of those before the first look. (A run that collapses does so with
+        small gradients, too.)"""
+        run = self.runs[row.trajectory]
+        norms = run.norm[run.step <= row.iterations]
+        usual = norms[: self.study.training.evaluate_every].median()
+        return bool((~(norms <= 100 * usual)).any())
 
 
 def failed(cells: Any) -> Any:

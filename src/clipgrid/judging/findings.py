@@ -2,53 +2,61 @@
 
 import math
 from collections import defaultdict
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from clipgrid.judging import statistics, wording
-from clipgrid.judging.evidence import Evidence
-from clipgrid.judging.hypotheses import evidence_for, opposed, seeds_needed, two_sided
-from clipgrid.judging.measures import UNITS
-from clipgrid.judging.rules import Computation, Never, Paired, Rates, Rule, Sooner, Stated
-from clipgrid.judging.strata import Lookup, Missing, Stratum, cells_of, shared_seeds
+from clipgrid.judging import hierarchical, statistics, wording
+from clipgrid.judging.evidence import Evidence, failed
+from clipgrid.judging.hypotheses import Tests, any_of, of_difference, of_score
+from clipgrid.judging.measures import UNITS, above_0
+from clipgrid.judging.rules import Computation, Contrast, Never, Paired, Rates, Rule, Sooner, Stated
+from clipgrid.judging.strata import Lookup, Missing, NotApplicable, Stratum, shared_seeds
 from clipgrid.lazy import torch
 from clipgrid.study import parts
+
+FEWEST = 0.5  # of a stratum's seeds that must have trained in both arms for these to be compared
+Table = np.ndarray  # [strata, seeds]
 
 
 @dataclass(frozen=True)
 class Finding:
     """What one rule found.
 
-    `effect` to `high` in `unit`; `support` and `against` are the p's of the evidence for the
-    statement and against it, NaN where nothing was tested; `verdict` is one that no p decides.
+    `effect` to `high`, in `unit`, are of `compared`, whose sign `above` explains. `tests` are the
+    p's of what may be shown, as of one look alone; `verdict` is one that no p decides. `n` seeds
+    count, with these `values`, of the `pairs` that ran in both arms; `seeds` says with how many the
+    test would decide, from and to. `model` fits the secondary analysis.
     """
 
     measure: str = ""
+    compared: str = ""
+    above: str = ""
     unit: str = ""
+    margin: float = math.nan
     effect: float = math.nan
     low: float = math.nan
     high: float = math.nan
-    support: float = math.nan
-    against: float = math.nan
     n: int = 0
-    sign_flip_p: float = math.nan
-    cohens_d: float = math.nan
-    superiority: float = math.nan
-    seeds_needed: int | None = None
-    counterexample: str = ""
+    pairs: int = 0
+    values: tuple[float, ...] = ()
+    seeds: tuple[float, float] = (math.nan, math.nan)
+    model: Callable[[], hierarchical.Model] = hierarchical.Model
+    tests: Tests = field(default_factory=dict)
+    where: str = ""
     verdict: str = ""
     reason: str = ""
 
 
-def find(lookup: Lookup, rule: Rule, alpha: float) -> Finding:
-    """What a rule finds in the study; where it has no such cells, a finding that says so. Seeds
-    are counted that would decide at `alpha`."""
+def find(lookup: Lookup, rule: Rule) -> Finding:
+    """What a rule finds in the cells; where there are no such cells, a finding that says so."""
     try:
         match rule:
             case Paired():
-                return paired(lookup, rule, alpha)
+                return paired(lookup, rule)
             case Sooner():
                 return sooner(lookup, rule)
             case Rates():
@@ -58,136 +66,223 @@ def find(lookup: Lookup, rule: Rule, alpha: float) -> Finding:
             case Stated():
                 return stated(lookup, rule)
         return computed(lookup.evidence, rule)
+    except NotApplicable as why:
+        return Finding(verdict="not applicable", reason=str(why))
     except Missing as missing:
         return Finding(verdict="inconclusive", reason=str(missing))
 
 
-def paired(lookup: Lookup, rule: Paired, alpha: float) -> Finding:
-    """The mean over strata of the differences of each seed, tested over seeds."""
+# ---- arms against arms ---------------------------------------------------------------------------
+
+
+class Compared(NamedTuple):
+    """What a rule compares: `every` stratum, at both ends of a gain, and tables [strata, seeds]."""
+
+    strata: list[Stratum]
+    every: list[Stratum]
+    differences: Table  # NaN where two runs can't be matched
+    failed: Table  # whether a run of the pair did
+    more_failures: Table  # of the arm than of the baseline
+    left_out: str
+
+
+def compare(lookup: Lookup, rule: Paired) -> Compared:
     ends = {"end": 1, "start": -1} if rule.gain else {"": 1}
-    parts = [(sign, lookup.pairs(rule, end)) for end, sign in ends.items()]
-    found, every = parts[0][1], [stratum for _, part in parts for stratum in part]
-    table, superiority = differences(lookup.evidence, rule, parts, shared_seeds(every))
-    # Runs that have no training loss in common can't be matched: the reason counts their seeds.
-    kept = ~np.isnan(table).any(0)
-    unmatched, table = int((~kept).sum()), table[:, kept]
-    if not kept.any():
-        raise Missing("No two runs of these arms have a training loss in common. ")
-    unit, margin, means = UNITS[rule.measure], rule.margin[0], table.mean(0)
-    estimate = statistics.paired_t(means)
-    support, against = evidence_for(rule.claim, margin, means)
-    counterexample = ""
-    if len(table) > 1:
-        # One stratum that does the opposite refutes what is said in general: either is evidence.
-        each = statistics.holm([opposed(rule.claim, margin, row) for row in table])
-        worst = int(np.argmin(each))
-        if each[worst] < against:
-            effect = wording.signed(table[worst].mean(), unit)
-            counterexample = f"the difference is {effect} with {found[worst].name}"
-        against = two_sided(min(against, each[worst]))
+    at_ends = {end: lookup.pairs(rule, end) for end in ends}
+    at, left_out = comparable(at_ends[next(iter(ends))], idle=bool(rule.gain))
+    at_ends = {end: [part[i] for i in at] for end, part in at_ends.items()}
+    every = [stratum for part in at_ends.values() for stratum in part]
+    seeds = shared_seeds(every)
+
+    def table(of: Callable[[Any, Any], float], signs: bool = True) -> Table:
+        """`of` arm and baseline; of a gain, what it has more at the end than at the start."""
+        each = [
+            (ends[end] if signs else 1)
+            * np.array([[of(one.arm[k], one.baseline[k]) for k in seeds] for one in part])
+            for end, part in at_ends.items()
+        ]
+        return np.sum(each, axis=0)
+
+    return Compared(
+        at_ends[next(iter(ends))],
+        every,
+        table(lambda arm, baseline: difference(lookup.evidence, rule, arm, baseline)),
+        table(lambda arm, baseline: failed(arm) or failed(baseline), signs=False) > 0,
+        table(lambda arm, baseline: failed(arm) - float(failed(baseline))),
+        left_out,
+    )
+
+
+def paired(lookup: Lookup, rule: Paired) -> Finding:
+    """The difference among the seeds that trained in both arms, and whose runs fail more often."""
+    found, every, differences, any_failed, more_failures, left_out = compare(lookup, rule)
+    trained_alone = rule.measure != "loss_area"
+    unmatched = int((np.isnan(differences) & ~any_failed).sum())
+    kept = np.where(any_failed, np.nan, differences) if trained_alone else differences
+    counts, seeds = (~np.isnan(kept)).sum(axis=1), kept.shape[1]
+    alive = (counts >= FEWEST * seeds) & (counts >= min(2, seeds))
+    compared, fails = wording.comparison(rule, found), wording.failures(every)
+    if not alive.any():
+        why = "have a training loss in common" if unmatched else "trained in both arms"
+        raise Missing(f"{compared}: too few seeds {why}. {fails}")
+    strata, kept = [one for one, lives in zip(found, alive, strict=True) if lives], kept[alive]
+    unit, margin, values = UNITS[rule.measure], rule.margin[0], statistics.seed_values(kept)
+    estimate = statistics.paired_t(values)
+    somewhere, nets = rule.holds == "somewhere", [one.net for one in strata]
+    tests = of_difference(rule.claim, margin, kept, nets, somewhere)
+    if trained_alone and suffers(rule):
+        by_seed = more_failures.mean(axis=0)
+        tests["fails"] = statistics.sign_flip(by_seed) if by_seed.mean() > 0 else 1.0
+    edges = sorted({edge for one in strata for edge in one.edges})
     return Finding(
         measure=rule.measure,
+        compared=compared,
+        above=above_0(rule.measure),
         unit=unit,
+        margin=margin,
         effect=estimate.estimate,
         low=estimate.low,
         high=estimate.high,
-        support=support,
-        against=against,
         n=estimate.n,
-        sign_flip_p=statistics.sign_flip(means),
-        cohens_d=statistics.cohens_d(means),
-        superiority=superiority,
-        seeds_needed=seeds_needed(rule.claim, margin, means, alpha),
-        counterexample=counterexample,
-        reason=f"{wording.comparison(rule, found)}:"
-        f" {wording.described(rule, estimate, unit)}. "
-        + wording.spread(found, table, unit)
-        + (
-            f"With {unmatched} seeds the runs have no training loss in common. "
-            if unmatched
-            else ""
-        )
-        + wording.failures(cells_of(every, "arm"), cells_of(every, "baseline")),
+        pairs=seeds,
+        values=tuple(values),
+        seeds=seeds_to_decide(rule.claim, margin, values),
+        model=partial(hierarchical.fit, kept, strata, margin),
+        tests=tests,
+        where=wording.where(strata, kept, unit),
+        verdict="inconclusive" if edges else "",
+        reason=wording.edges(edges)
+        + f"{compared}: {wording.described(rule, estimate, unit)}. "
+        + wording.spread(strata, kept, unit)
+        + left_out
+        + wording.dead([one.name for one, lives in zip(found, alive, strict=True) if not lives])
+        + wording.unmatched(unmatched)
+        + fails
+        + (wording.sensitivity(differences, estimate, unit) if fails and trained_alone else ""),
     )
 
 
-def differences(
-    evidence: Evidence, rule: Paired, parts: list[tuple[int, list[Stratum]]], seeds: list[str]
-) -> tuple[np.ndarray, float]:
-    """What the arm has more than the baseline [strata, seeds], and how probably it has more
-    (P(arm > baseline), of means over strata). NaN where two runs can't be matched, or nothing but
-    the difference is known."""
-
-    def table(of: Any) -> np.ndarray:
-        """`of` a stratum and a seed; of a gain, what it has more at the end than at the start."""
-        each = [sign * np.array([[of(s, k) for k in seeds] for s in part]) for sign, part in parts]
-        return np.sum(each, axis=0)
-
+def difference(evidence: Evidence, rule: Paired, arm: Any, baseline: Any) -> float:
+    """What the arm has more than the baseline; NaN where two runs can't be matched."""
     if rule.measure == "gap_at_matched_loss":
-        return table(lambda s, k: evidence.matched_gap(s.arm[k], s.baseline[k])), math.nan
-    arms = table(lambda s, k: evidence.measure(rule.measure, s.arm[k], rule.steps))
-    baselines = table(lambda s, k: evidence.measure(rule.measure, s.baseline[k], rule.steps))
-    superiority = statistics.probability_superior(arms.mean(0), baselines.mean(0))
-    return arms - baselines, superiority
+        return evidence.matched_gap(arm, baseline)
+    first, second = (evidence.measure(rule.measure, row, rule.steps) for row in (arm, baseline))
+    return first - second
+
+
+def comparable(found: list[Stratum], idle: bool = False) -> tuple[list[int], str]:
+    """The strata in which the images stay what they are and, unless `idle` ones are taken too, arm
+    and baseline aren't clones; and what is said of the others. NotApplicable where none is left."""
+    spoilt = [i for i, one in enumerate(found) if one.spoilt]
+    clones = [i for i, one in enumerate(found) if not idle and i not in spoilt and one.idle]
+    at = [i for i in range(len(found)) if i not in {*spoilt, *clones}]
+    said = wording.spoilt([found[i].name for i in spoilt], alone=len(spoilt) == len(found))
+    said += wording.idle([found[i].name for i in clones], alone=len(clones) == len(found))
+    if not at:
+        raise NotApplicable(said)
+    return at, said
+
+
+def suffers(rule: Paired) -> bool:
+    """Whether a statement that the arm is no worse would suffer if its runs failed more often."""
+    better, no_worse = "higher", "not lower"
+    if not rule.measure.endswith("accuracy"):
+        better, no_worse = "lower", "not higher"
+    return rule.claim in (better, no_worse, "same")
+
+
+def seeds_to_decide(claim: str, margin: float, values: np.ndarray) -> tuple[float, float]:
+    """With how many seeds one of the bounds in question would be told from the mean."""
+    bounds = {
+        "higher": (0.0, margin),
+        "lower": (0.0, -margin),
+        "not lower": (-margin,),
+        "not higher": (margin,),
+    }.get(claim, (-margin, margin))
+    each = [statistics.seeds_to_decide(values, bound) for bound in bounds]
+    # Of "higher", the bound that is told first decides; of "same", both have to be.
+    pick = min if claim in ("higher", "lower") else max
+    return pick(low for low, _ in each), pick(high for _, high in each)
 
 
 def sooner(lookup: Lookup, rule: Sooner) -> Finding:
-    """Whether the arm reaches the target first, over all pairs of runs that share a seed."""
-    found, target = lookup.pairs(rule), rule.target[0]
+    """Whether the arm reaches the target first: a seed's score is its wins less its defeats."""
+    found, left_out = of_contrast(lookup, rule)
+    target, seeds = rule.target[0], shared_seeds(found)
     steps = np.array(
         [
-            [lookup.evidence.steps_to(side[seed], target) for side in (f.arm, f.baseline)]
-            for f in found
-            for seed in f.arm
-            if seed in f.baseline
+            [
+                [lookup.evidence.steps_to(side[k], target) for side in (s.arm, s.baseline)]
+                for k in seeds
+            ]
+            for s in found
         ]
     )
-    if not len(steps):
-        raise Missing("No seed has run in both arms. ")
-    wins = statistics.signed(steps[:, 1], steps[:, 0])  # fewer steps are a win
+    wins = statistics.signed(steps[..., 1], steps[..., 0])  # fewer steps are a win
     if rule.claim == "later":
         wins = -wins
-    test = statistics.sign_test(wins)
-    support, against = (test.p, 1.0) if wins.mean() > 0 else (1.0, test.p)
-    missed = np.isinf(steps).sum(0)
+    effect = statistics.mean_score(wins.mean(axis=0))
+    missed = np.isinf(steps).sum(axis=(0, 1))
     return Finding(
         measure=f"P({rule.claim})",
+        compared=wording.comparison(rule, found),
+        above=f"{rule.claim} more often than not",
         unit="%",
-        effect=100 * test.estimate,
-        low=100 * test.low,
-        high=100 * test.high,
-        support=support,
-        against=against,
-        n=test.n,
+        effect=100 * effect.estimate,
+        low=100 * effect.low,
+        high=100 * effect.high,
+        n=effect.n,
+        pairs=len(seeds),
+        tests=of_score(effect._replace(estimate=effect.estimate - 0.5), 1),
         reason=f"{wording.comparison(rule, found)}: the first reaches {target:g}% of the validation"
-        f" images {rule.claim} in {(wins > 0).sum()} of {len(steps)} pairs of runs, and"
+        f" images {rule.claim} in {(wins > 0).sum()} of {wins.size} pairs of runs, and"
         f" {'later' if rule.claim == 'sooner' else 'sooner'} in {(wins < 0).sum()}. The first never"
-        f" reaches it in {missed[0]} pairs, the second in {missed[1]}. ",
+        f" reaches it in {missed[0]} pairs, the second in {missed[1]}. {left_out}",
     )
 
 
 def rates(lookup: Lookup, rule: Rates) -> Finding:
-    """The difference of two rates, over runs."""
-    found = lookup.pairs(rule)
-    (k1, n1), (k2, n2) = (
-        (sum(lookup.evidence.happened(rule.event, row) for row in runs), len(runs))
-        for runs in (cells_of(found, "arm"), cells_of(found, "baseline"))
+    """The difference of two rates, of which each seed has its own."""
+    found, left_out = of_contrast(lookup, rule)
+    seeds, happened = shared_seeds(found), lookup.evidence.happened
+    arm, baseline = (
+        np.array([[happened(rule.event, getattr(s, side)[k]) for k in seeds] for s in found])
+        for side in ("arm", "baseline")
     )
-    test = statistics.proportion_difference(k1, n1, k2, n2)
-    direction = 1 if rule.claim == "more often" else -1
-    agrees = direction * test.estimate
+    sign = 1 if rule.claim == "more often" else -1
+    tests: Tests = {}
+    if rule.holds == "somewhere":
+        each = [statistics.rate_difference(a, b) for a, b in zip(arm, baseline, strict=True)]
+        of_each = [of_score(one, sign) for one in each]
+        tests["support"] = any_of([p["support"] for p in of_each])
+        tests["opposite"] = max(p["opposite"] for p in of_each)
+    effect = statistics.rate_difference(arm.mean(axis=0), baseline.mean(axis=0))
+    (first, n), (second, m) = wording.counts(found, partial(happened, rule.event))
     return Finding(
         measure=f"runs that {rule.event}" if rule.event != "clipped" else "runs clipped",
+        compared=wording.comparison(rule, found),
+        above="more often",
         unit="points",
-        effect=100 * test.estimate,
-        low=100 * test.low,
-        high=100 * test.high,
-        support=test.p if agrees > 0 else 1.0,
-        against=test.p if agrees < 0 else 1.0,
-        n=test.n,
-        reason=f"{wording.comparison(rule, found)}: {k1} of {n1} runs"
-        f" {wording.HAPPENED[rule.event]}, against {k2} of {n2}. ",
+        effect=100 * effect.estimate,
+        low=100 * effect.low,
+        high=100 * effect.high,
+        n=effect.n,
+        pairs=len(seeds),
+        tests=tests or of_score(effect, sign),
+        reason=f"{wording.comparison(rule, found)}: {first} of {n} runs"
+        f" {wording.HAPPENED[rule.event]}, against {second} of {m}."
+        f" {wording.per_stratum(found, arm, baseline)}{left_out}",
     )
+
+
+def of_contrast(lookup: Lookup, rule: Contrast) -> tuple[list[Stratum], str]:
+    """The strata of a rule that can be compared, and what is said of the others."""
+    found = lookup.pairs(rule)
+    at, left_out = comparable(found)
+    return [found[i] for i in at], left_out
+
+
+# ---- what isn't tested ---------------------------------------------------------------------------
 
 
 def never(lookup: Lookup, rule: Never) -> Finding:
@@ -206,7 +301,7 @@ def never(lookup: Lookup, rule: Never) -> Finding:
         verdict="refuted" if any(happened) else "inconclusive",
         reason=f"{sum(happened)} of {len(happened)} runs {wording.HAPPENED[rule.event]}"
         + (
-            f", each at {min(shares):.1f}% to {max(shares):.1f}% of its steps. "
+            f": from {min(shares):.1f}% to {max(shares):.1f}% of the steps of a run. "
             if rule.event == "clipped"
             else ". "
         ),

@@ -11,7 +11,6 @@ UNITS = {
     "loss_gap": "nats",
     "gap_at_matched_loss": "nats",
     "loss_area": "nats",
-    "steps_to_target": "steps",
 }
 """Measures of a cell and their units."""
 
@@ -20,3 +19,12 @@ DIGITS = {"points": 1, "%": 1, "nats": 3, "steps": 0}
 
 EVENTS = ("failed", "exploded", "clipped")
 """What may happen to a run."""
+
+
+def above_0(measure: str) -> str:
+    """What a difference of a measure says where it is above 0."""
+    if measure == "loss_area":
+        return "slower"
+    if "gap" in measure:
+        return "a larger gap"
+    return "more accurate" if measure.endswith("accuracy") else "a higher loss"

@@ -166,17 +166,20 @@ class Paired(Contrast):
     """At each learning rate, or at the one that is best on the validation images in each arm."""
     steps: Annotated[int, Field(ge=1)] | None = None
     """Of a loss area: over so many first steps, instead of all to T."""
+    holds: Literal["in general", "somewhere"] = "in general"
+    """Where the article says so; what it says may happen has to happen somewhere."""
 
     def faults(self) -> Iterator[Fault]:
         if not self.margin[0] > 0:
             yield ".margin", "must be above 0"
-        if self.learning_rate == "tuned" and "learning_rates" not in self.cells.axes:
-            yield ".cells", "must name the learning_rates to choose from"
-        if self.measure == "steps_to_target":
-            yield ".measure", "may be infinite: use statistic: sign test"
-        elif self.margin[1] != UNITS[self.measure]:
+        rates = self.cells.axes.get("learning_rates", [])
+        if self.learning_rate == "tuned" and len(rates) < 3:
+            yield ".cells", "must name 3 learning_rates or more to choose from, to bracket the best"
+        if self.margin[1] != UNITS[self.measure]:
             right = f"must be in {UNITS[self.measure]}, the unit of {self.measure}"
             yield ".margin", f"{right}, not in {self.margin[1]}"
+        if self.holds == "somewhere" and self.claim not in ("higher", "lower"):
+            yield ".holds", "somewhere can be said of higher and lower alone"
         if self.steps and self.measure != "loss_area":
             yield ".steps", f"means nothing for {self.measure}"
         if self.gain:
@@ -193,8 +196,9 @@ class Paired(Contrast):
 
 
 class Sooner(Contrast):
-    """Which arm reaches a validation accuracy in fewer steps, paired by seed, by the sign test: a
-    run that never does needs infinitely many."""
+    """Which arm reaches a validation accuracy in fewer steps, paired by seed: a run that never does
+    needs infinitely many. A seed's score is that of all its pairs; tested by swapping the arms of
+    whole seeds, which is the sign test where a seed has one pair."""
 
     decided_by: ClassVar[str] = "test"
     statistic: Literal["sign test"]
@@ -210,7 +214,8 @@ class Sooner(Contrast):
 
 
 class Rates(Contrast):
-    """How often runs of two arms meet an event: Newcombe's interval, Fisher's exact test."""
+    """How often runs of two arms meet an event: Newcombe's interval for as many runs as there are
+    seeds; tested by swapping the arms of whole seeds."""
 
     decided_by: ClassVar[str] = "test"
     statistic: Literal["Newcombe"]
@@ -218,6 +223,8 @@ class Rates(Contrast):
     """What happens to a run."""
     claim: Literal["more often", "less often"]
     """How the article says that the arm compares."""
+    holds: Literal["in general", "somewhere"] = "in general"
+    """Where the article says so; what it says may happen has to happen somewhere."""
 
 
 class Never(Decides):
@@ -245,8 +252,8 @@ class Stated(Decides):
     """What the article states."""
 
     def faults(self) -> Iterator[Fault]:
-        if self.measure in ("steps_to_target", "gap_at_matched_loss"):
-            yield ".measure", "can't be a figure: it is of two runs, or may be infinite"
+        if self.measure == "gap_at_matched_loss":
+            yield ".measure", "can't be a figure: it is of two runs"
 
 
 class Computation(Decides):

@@ -5,15 +5,12 @@ function says otherwise. An input that isn't a number is a ValueError in all tes
 and `seeds_to_decide`, and so is an infinite one where a mean is taken.
 """
 
-import bisect
 import math
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
-from statsmodels.stats.multitest import multipletests
-from statsmodels.stats.power import TTestPower
+from scipy import special, stats
 from statsmodels.stats.proportion import confint_proportions_2indep, proportion_confint
 
 EXACT_FLIPS = 20  # seeds up to which all 2^n sign flips are gone through
@@ -42,11 +39,6 @@ def t_interval(values: ArrayLike, level: float = 0.95) -> Interval:
         return Interval(float(finite[0]), np.nan, 1)
     half_width = stats.t.ppf((1 + level) / 2, n - 1) * stats.sem(finite)
     return Interval(float(finite.mean()), float(half_width), n)
-
-
-def paired(arm: ArrayLike, baseline: ArrayLike) -> Interval:
-    """The paired t-interval of `arm` - `baseline`, seed by seed in the same order."""
-    return t_interval(np.asarray(arm, dtype=float) - np.asarray(baseline, dtype=float))
 
 
 class Effect(NamedTuple):
@@ -88,7 +80,7 @@ def sign_flip(differences: ArrayLike) -> float:
     """
     values = _numbers(differences)
     n = len(values)
-    if n < 2:  # too few for scipy; one seed parts the arms as far either way
+    if n < 2 or not values.any():  # too few for scipy, or nothing to swap: any way parts as far
         return 1.0 if n else math.nan
 
     def size(flipped: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
@@ -112,25 +104,20 @@ def signed(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
     return np.subtract(a > b, a < b, dtype=float)
 
 
-def sign_test(differences: ArrayLike) -> Effect:
-    """How often a difference is above 0, and the p of the sign test; only the signs count.
+def mean_score(scores: ArrayLike) -> Effect:
+    """The mean of a score in [-1, 1] a seed, such as the share of strata in which the arm came
+    first less that in which it came last, as a share of 1: (1 + mean) / 2.
 
-    Estimate: the share of differences above 0, those of 0 counted half. Interval and p rest on
-    the differences other than 0 alone: the Clopper-Pearson interval of the share above 0 among
-    them, widened to hold the estimate where many zeros draw it out, and the binomial p of a
-    half. Where all are 0 there is no interval and p is 1. n counts all; none: all NaN.
+    The p is `sign_flip`'s, the interval Clopper and Pearson's for so many of as many seeds: exact
+    where a seed has one stratum, and cautious where it is a mean of several. None: all NaN.
     """
-    signs = np.sign(_numbers(differences, infinite=True))
-    n = len(signs)
+    values = _numbers(scores)
+    n = len(values)
     if n == 0:
         return Effect(math.nan, math.nan, math.nan, math.nan, 0)
-    estimate = float((1 + signs.mean()) / 2)
-    above_0, untied = int((signs > 0).sum()), int((signs != 0).sum())
-    if untied == 0:
-        return Effect(estimate, math.nan, math.nan, 1.0, n)
-    share = proportion(above_0, untied)
-    p = float(stats.binomtest(above_0, untied).pvalue)
-    return Effect(estimate, min(share.low, estimate), max(share.high, estimate), p, n)
+    share = float((1 + values.mean()) / 2)
+    low, high = proportion_confint(share * n, n, method="beta")
+    return Effect(share, float(low), float(high), sign_flip(values), n)
 
 
 def above(differences: ArrayLike, bound: float) -> float:
@@ -144,7 +131,8 @@ def above(differences: ArrayLike, bound: float) -> float:
         return math.nan
     if np.ptp(values) <= _rounding(values):
         return 0.5 ** len(values) if values.mean() - bound > _rounding(values) else 1.0
-    return float(stats.ttest_1samp(values, bound, alternative="greater").pvalue)
+    t = (values.mean() - bound) / (values.std(ddof=1) / math.sqrt(len(values)))
+    return float(special.stdtr(len(values) - 1, -t))
 
 
 def below(differences: ArrayLike, bound: float) -> float:
@@ -163,9 +151,10 @@ def tost(differences: ArrayLike, margin: float) -> float:
 def holm(p_values: ArrayLike) -> NDArray[np.float64]:
     """`p_values` adjusted for being a family (Holm 1979). Those that are NaN stay so and aren't
     counted."""
-    adjusted = np.array(p_values, dtype=float)
-    known = ~np.isnan(adjusted)
-    adjusted[known] = multipletests(adjusted[known], method="holm")[1]
+    adjusted = np.array(p_values, dtype=float)  # statsmodels' collects garbage at each call
+    order = np.argsort(adjusted)[: (~np.isnan(adjusted)).sum()]
+    steps = adjusted[order] * np.arange(len(order), 0, -1)
+    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1)
     return adjusted
 
 
@@ -179,18 +168,24 @@ def proportion(k: int, n: int) -> Effect:
     return Effect(k / n, float(low), float(high), math.nan, n)
 
 
-def proportion_difference(k1: int, n1: int, k2: int, n2: int) -> Effect:
-    """`k1` of `n1` less `k2` of `n2`, two independent proportions, with Newcombe's hybrid score
-    interval (1998, method 10) and the p of Fisher's exact test. n is of both together.
+def rate_difference(arm: ArrayLike, baseline: ArrayLike) -> Effect:
+    """The difference of two rates, of which each seed has its own in both arms (0 or 1 of one run,
+    a share of several): `arm` less `baseline`, seed by seed.
 
-    All NaN where either n is 0.
+    The p is `sign_flip`'s: exact, paired and stratified, however runs of one seed hang together.
+    The interval is Newcombe's hybrid score interval (1998, method 10) for two rates of as many
+    independent seeds: cautious, as arms are paired and a seed's rate may be of several runs.
     """
-    first, second = proportion(k1, n1), proportion(k2, n2)
-    if not (n1 and n2):
-        return Effect(math.nan, math.nan, math.nan, math.nan, n1 + n2)
-    low, high = confint_proportions_2indep(k1, n1, k2, n2, method="newcomb", compare="diff")
-    p = stats.fisher_exact([[k1, n1 - k1], [k2, n2 - k2]]).pvalue
-    return Effect(first.estimate - second.estimate, float(low), float(high), float(p), n1 + n2)
+    first, second = _numbers(arm), _numbers(baseline)
+    n = len(first)
+    if n == 0:
+        return Effect(math.nan, math.nan, math.nan, math.nan, 0)
+    low, high = confint_proportions_2indep(
+        first.sum(), n, second.sum(), n, method="newcomb", compare="diff"
+    )
+    return Effect(
+        float((first - second).mean()), float(low), float(high), sign_flip(first - second), n
+    )
 
 
 def cohens_d(differences: ArrayLike) -> float:
@@ -205,15 +200,6 @@ def cohens_d(differences: ArrayLike) -> float:
     if np.ptp(values) <= _rounding(values):
         return math.copysign(math.inf, mean) if mean else 0.0
     return mean / float(values.std(ddof=1))
-
-
-def probability_superior(a: ArrayLike, b: ArrayLike) -> float:
-    """P(A > B) + P(A = B) / 2 over all pairs of one of `a` and one of `b`, which may be infinite:
-    the common-language effect size (Vargha and Delaney 2000). NaN where either is empty."""
-    a, b = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
-    if not (a.size and b.size):
-        return math.nan
-    return float((1 + signed(a[:, np.newaxis], b).mean()) / 2)
 
 
 def loss_area(losses: ArrayLike, cap: float) -> float:
@@ -256,33 +242,45 @@ def gap_at_matched_loss(
 
 
 def seeds_to_decide(
-    differences: ArrayLike,
-    bound: float = 0.0,
-    alpha: float = 0.05,
-    power: float = 0.8,
-    most: int = 10_000,
-) -> int | None:
-    """The fewest seeds, 2 or more, with which a two-sided paired t-test at `alpha` has `power` to
-    tell the mean from `bound`, if mean and spread are as in `differences`.
+    differences: ArrayLike, bound: float = 0.0, alpha: float = 0.05, power: float = 0.8
+) -> tuple[float, float]:
+    """With how many seeds a two-sided test at `alpha` would have `power` to tell the mean from
+    `bound`: from and to, as mean and spread are known no better than these `differences` tell them
+    (the middle 90% of what they leave open, by the normal model without prior knowledge; by the
+    normal approximation of the test). To infinity, where the mean may be `bound`.
 
-    None where that is above `most`, for fewer than two seeds, and where the mean is `bound`.
-    Where all seeds differ by the same: as many as `sign_flip` needs for a p of `alpha`.
+    NaN for fewer than two seeds, and where all seeds differ by the same.
     """
     values = _numbers(differences)
-    if len(values) < 2 or abs(values.mean() - bound) <= _rounding(values):
-        return None
-    if np.ptp(values) <= _rounding(values):
-        n = max(2, math.ceil(1 - math.log2(alpha)))
-    else:
-        d = abs(values.mean() - bound) / values.std(ddof=1)
+    n = len(values)
+    if n < 2 or np.ptp(values) <= _rounding(values):
+        return math.nan, math.nan
+    draws = np.random.default_rng(0)
+    spread = values.std(ddof=1) * np.sqrt((n - 1) / draws.chisquare(n - 1, 10_000))
+    mean = values.mean() + spread / math.sqrt(n) * draws.standard_normal(10_000)
+    z = stats.norm.isf(alpha / 2) + stats.norm.ppf(power)
+    low, high = np.quantile(2 + (z * spread / (mean - bound)) ** 2, [0.05, 0.95])
+    return float(low), float(high)
 
-        def enough(n: int) -> bool:
-            # The tail on the other side adds nothing that counts, and scipy often has NaN for it;
-            # for this one only far beyond a power of 1.
-            return not TTestPower().power(d, n, alpha / 2, alternative="larger") < power
 
-        n = 2 + bisect.bisect_left(range(2, most + 1), True, key=enough)
-    return n if n <= most else None
+def seed_values(table: ArrayLike) -> NDArray[np.float64]:
+    """Of a table [strata, seeds], in which what is NaN isn't known, a value a seed, whose mean is
+    the mean over strata of their means. In a full table it is the seed's mean; else it is the
+    jackknife's pseudo-value (Tukey 1958), which leaves the whole seed out. Seeds of which nothing
+    is known have none. ValueError where a stratum has fewer than two."""
+    table = np.asarray(table, dtype=float)
+    table = table[:, ~np.isnan(table).all(axis=0)]
+    known = ~np.isnan(table)
+    counts = known.sum(axis=1, keepdims=True)
+    n = table.shape[1]
+    if n == 1 and known.all():
+        return table.mean(axis=0)
+    if counts.size == 0 or counts.min() < 2:
+        raise ValueError(f"not two seeds in each stratum: {counts.ravel()}")
+    values = np.where(known, table, 0.0)
+    sums = values.sum(axis=1, keepdims=True)
+    without = (sums - values) / (counts - known)
+    return n * (sums / counts).mean() - (n - 1) * without.mean(axis=0)
 
 
 def _numbers(values: ArrayLike, infinite: bool = False) -> NDArray[np.float64]:

@@ -1,7 +1,7 @@
 """From a rule to the cells that it compares: strata, each with the two arms, paired by seed."""
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,8 +9,8 @@ import pandas as pd
 
 from clipgrid.judging.evidence import Evidence
 from clipgrid.judging.rules import Contrast, Paired
-from clipgrid.judging.wording import lacking
-from clipgrid.study import axes
+from clipgrid.judging.wording import lacking, names
+from clipgrid.study import axes, parts
 from clipgrid.study.axes import AXES, family
 
 Words = dict[str, list[str]]
@@ -21,23 +21,50 @@ class Missing(Exception):
     """A rule asks for what the study doesn't have; the message is a sentence."""
 
 
+class NotApplicable(Missing):
+    """What a rule asks for can't be shown by this study."""
+
+
 class Stratum(NamedTuple):
     """Cells that agree in all but the arm and the seed: rows of cells.csv by seed."""
 
     name: str
     arm: dict[str, Any]
     baseline: dict[str, Any]
+    spoilt: bool = False  # whether an arm's augmentation makes other classes of the images
+    edges: tuple[str, ...] = ()  # arms whose best learning rate is the first or last of the grid
+
+    @property
+    def net(self) -> str:
+        return next(iter(self.arm.values())).model
+
+    @property
+    def rate(self) -> float:
+        return next(iter(self.arm.values())).learning_rate
+
+    @property
+    def idle(self) -> bool:
+        """Whether the arm's runs are those of the baseline, bit for bit: clones."""
+        pairs = [(self.arm[k], self.baseline[k]) for k in self.arm if k in self.baseline]
+        return bool(pairs) and all(clones(a, b) for a, b in pairs)
 
 
 class Lookup:
-    """The cells of a study, found by the words for their values. `usual` is what a rule takes on
-    an axis that it doesn't name."""
+    """The cells of a study that have these seeds, or any, found by the words for their values.
+    `usual` is what a rule takes on an axis that it doesn't name."""
 
-    def __init__(self, evidence: Evidence, usual: Words) -> None:
+    def __init__(
+        self, evidence: Evidence, usual: Words, seeds: Sequence[int] | None = None
+    ) -> None:
         self.evidence, self.usual = evidence, usual
         cells = evidence.cells
+        if seeds is not None:
+            cells = cells[cells.seed.isin(seeds)]
         self.rows = list(cells.itertuples())
-        self.words = pd.DataFrame({a.name: [a.word_in(row) for row in self.rows] for a in AXES})
+        self.words = pd.DataFrame({axis.name: words_of(cells, axis) for axis in AXES})
+        self.index: dict[tuple, dict[str, Any]] = {}  # of the words but the seed's: row by seed
+        for row, (*words, seed) in zip(self.rows, self.words.itertuples(index=False), strict=True):
+            self.index.setdefault(tuple(words), {})[seed] = row
         # A value on these axes is also found by its kind, whatever the kind's settings.
         bare = cells["clip"].str.partition(":")[0]
         self.kinds = {"models": cells.model.map(family), "clips": bare}
@@ -59,6 +86,8 @@ class Lookup:
 
     def by_seed(self, selection: dict[str, str]) -> dict[str, Any]:
         """The cells of one arm: {seed: row}. Missing where there is none."""
+        if rows := self.index.get(tuple(selection.get(axis) for axis in axes.NAMES[:-1])):
+            return rows
         wanted = {axis: [value] for axis, value in selection.items()}
         found = self.find(wanted)
         if not found.any():
@@ -122,38 +151,70 @@ class Lookup:
             raise Missing(lacking({**self.usual, **rule.cells.words}))
         seen = [{**stratum, **arm} for stratum, arm, _ in every]
         varying = [axis for axis in seen[0] if len({s[axis] for s in seen}) > 1]
-        rates = rule.cells.words.get("learning_rates", [])
+        rates = sorted(rule.cells.words.get("learning_rates", []), key=float)
+        changing = parts.find("dataset", self.evidence.study.data.name).about["changed_by"]
         found = []
         for stratum, arm, baseline in every:
             name = ", ".join(axes.label(axis, {**stratum, **arm}[axis]) for axis in varying)
-            sides = []
+            sides, edges = [], []
             for side in (arm, baseline):
                 cells = {**stratum, **side, **ends}
                 if tuned:
-                    cells["learning_rates"] = self.best_rate(cells, rates)
-                sides.append(self.by_seed(cells))
-            found.append(Stratum(name, *sides))
+                    rows, best = self.at_best_rate(cells, rates)
+                    if best in (rates[0], rates[-1]):
+                        label = axes.label("learning_rates", best)
+                        arms = {axis: [word] for axis, word in side.items()}
+                        edges.append(f"{label} of {names(arms, unsaid=False)}")
+                else:
+                    rows = self.by_seed(cells)
+                sides.append(rows)
+            words = [{**stratum, **side}.get("augmentations", "") for side in (arm, baseline)]
+            spoilt = any(part in changing for word in words for part in word.split("+"))
+            found.append(Stratum(name, sides[0], sides[1], spoilt, tuple(edges)))
         return found
 
-    def best_rate(self, cells: dict[str, str], rates: list[str]) -> str:
-        """The learning rate with the highest mean accuracy on the validation images."""
+    def at_best_rate(self, cells: dict[str, str], rates: list[str]) -> tuple[dict[str, Any], str]:
+        """Of each seed the cell at the learning rate that is best for the other seeds, by mean
+        accuracy on the validation images; and the rate that is best for all of them."""
+        by_rate = {rate: self.by_seed({**cells, "learning_rates": rate}) for rate in rates}
+        seeds = [k for k in by_rate[rates[0]] if all(k in rows for rows in by_rate.values())]
+        if not seeds:
+            raise Missing("No seed has run at all learning rates. ")
+        scores = np.array(
+            [
+                [self.evidence.accuracy(rows[k], "validation") for k in seeds]
+                for rows in by_rate.values()
+            ]
+        )
+        others = scores.sum(axis=1, keepdims=True) - (scores if len(seeds) > 1 else 0)
+        chosen = others.argmax(axis=0)
+        rows = {k: by_rate[rates[best]][k] for k, best in zip(seeds, chosen, strict=True)}
+        return rows, rates[int(scores.sum(axis=1).argmax())]
 
-        def score(rate: str) -> float:
-            rows = self.by_seed({**cells, "learning_rates": rate}).values()
-            return float(np.mean([self.evidence.accuracy(row, "validation") for row in rows]))
 
-        return max(rates, key=score)
+def words_of(cells: pd.DataFrame, axis: axes.Axis) -> list[str]:
+    """The word of each row on an axis; each value is spelled once."""
+    values = cells[list(axis.columns)].astype(object)
+    first = values.drop_duplicates()
+    spelled = pd.Series([axis.word_in(row) for row in first.itertuples()], first.index)
+    groups = values.groupby(list(axis.columns), dropna=False, sort=False).ngroup()
+    return spelled.to_numpy()[groups.to_numpy()].tolist()
+
+
+def clones(a: Any, b: Any) -> bool:
+    """Whether two runs ended with the same weights, bit for bit, or diverged at the same step of
+    which none was clipped."""
+    if a.weights_sha256 == b.weights_sha256:
+        return True
+    diverged = a.status == b.status == "diverged" and a.diverged_at == b.diverged_at
+    return diverged and not (a.steps_clipped or b.steps_clipped)
 
 
 def shared_seeds(found: list[Stratum]) -> list[str]:
     """The seeds that every stratum has in both arms. Missing where there is none."""
-    seeds = [s for s in found[0].arm if all(s in side for f in found for side in f[1:])]
+    seeds = [
+        s for s in found[0].arm if all(s in side for f in found for side in (f.arm, f.baseline))
+    ]
     if not seeds:
         raise Missing("No seed has run in all arms. ")
     return seeds
-
-
-def cells_of(found: list[Stratum], side: str) -> list[Any]:
-    """The cells of one side of all strata, each once."""
-    rows = {row.cell: row for stratum in found for row in getattr(stratum, side).values()}
-    return list(rows.values())

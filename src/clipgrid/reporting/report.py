@@ -10,8 +10,9 @@ import pandas as pd
 from clipgrid.judging import claims
 from clipgrid.judging.aggregate import read_cells
 from clipgrid.judging.evidence import Evidence
+from clipgrid.judging.sequential import Plan
+from clipgrid.judging.verdicts import ALPHA, read_claims
 from clipgrid.judging.verdicts import judge as judge_claims
-from clipgrid.judging.verdicts import read_claims
 from clipgrid.reporting import tables, text, verdicts
 from clipgrid.reporting.checklist import checklist
 from clipgrid.reporting.start_page import start_page
@@ -32,18 +33,46 @@ def cells_pages(path: Path) -> None:
 
 
 def judge(path: Path, claims_file: Path) -> None:
-    """Write `claims.csv` beside the study at `path`, and below `tables/` the claims and the
-    published facts, as HTML and LaTeX."""
+    """Write `claims.csv` and `findings.csv` beside the study at `path`, and below `tables/` the
+    claims and the published facts, as HTML and LaTeX."""
     study, results = config.load(path), path.parent
-    table = judge_claims(claims.load(claims_file), Evidence(study, results))
-    table.to_csv(results / "claims.csv", index=False, float_format="%.6g")
+    file = claims.load(claims_file)
+    table, findings = judge_claims(file, Evidence(study, results))
+    for name, one in (("claims", table), ("findings", findings)):
+        one.to_csv(results / f"{name}.csv", index=False, float_format="%.6g")
     (results / "tables").mkdir(exist_ok=True)
-    about = {"claims_file": claims_file.name, "sha256": claims.digest(claims_file)}
+    about = {
+        "claims_file": claims_file.name,
+        "sha256": claims.digest(claims_file),
+        "frozen": file.frozen,
+        "looks": looks(study, table),
+    }
     external = table.section == "external"
     title = "The claims, judged"
-    verdicts.save(table[~external], results / "tables" / "claims", title, **about)
+    verdicts.save(table[~external], findings, results / "tables" / "claims", title, **about)
     title = "External validation: published facts, tried here"
-    verdicts.save(table[external], results / "tables" / "external", title, **about)
+    verdicts.save(table[external], findings, results / "tables" / "external", title, **about)
+    if file.frozen and file.frozen.before:
+        page = results / "tables" / "judgements.html"
+        verdicts.save_judgements(table, Path(file.frozen.before), page, "First judgement, and this")
+
+
+def looks(study: Study, table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Of each look of the plan: its seeds, the part of the level that is spent by then, the p below
+    which it decides, and whether it has been taken. None where all seeds are looked at once."""
+    if not study.looks:
+        return []
+    plan = Plan(tuple(study.looks))
+    each = zip(study.looks, plan.spent(ALPHA), plan.nominal(ALPHA), strict=True)
+    return [
+        {
+            "seeds": n,
+            "spent": f"{100 * spent:.2g}",
+            "p": f"{p:.2g}",
+            "taken": (table.look > k).any(),
+        }
+        for k, (n, spent, p) in enumerate(each)
+    ]
 
 
 def pages(path: Path) -> None:
@@ -63,11 +92,17 @@ def judged(study: Study, results: Path) -> dict[str, Any]:
     """What the pages say of the claims: their table, their file and its checksum, the article."""
     if not study.claims:
         none = pd.DataFrame(columns=["section", "exhibit", "reason", "decided_by"], dtype=str)
-        return {"claims": none, "claims_file": "", "sha256": "", "article": None}
-    file = Path(study.claims)
+        return {
+            **{"claims": none, "claims_file": "", "sha256": ""},
+            **{"article": None, "frozen": None, "looks": []},
+        }
+    file, table = Path(study.claims), read_claims(results)
+    said = claims.load(file)
     return {
-        "claims": read_claims(results),
+        "claims": table,
         "claims_file": file.name,
         "sha256": claims.digest(file),
-        "article": claims.load(file).article,
+        "article": said.article,
+        "frozen": said.frozen,
+        "looks": looks(study, table),
     }

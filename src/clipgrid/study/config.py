@@ -28,6 +28,7 @@ from clipgrid.study.cells import Text, Training, any_of
 from clipgrid.study.chosen import Models, Optimizers
 from clipgrid.study.faults import NAME, StudyError, explained, listed
 from clipgrid.study.fields import (
+    Iterations,
     NotNegative,
     Positive,
     Seed,
@@ -165,6 +166,12 @@ def or_all(experiments: Any) -> Any:
     return experiments or {"all": {"title": "All cells", "select": [{}]}}
 
 
+def growing(looks: list[int]) -> list[int]:
+    if looks != sorted(set(looks)) or not looks:
+        raise ValueError(f"must grow from look to look, as in [6, 12, 24, 48], not {looks}")
+    return looks
+
+
 class Study(Settings):
     """A study: one config file. It trains what its experiments select, or else all of its grid."""
 
@@ -186,10 +193,16 @@ class Study(Settings):
     """Axis: networks, with their settings."""
     optimizers: Optimizers
     """Axis: optimizers, with their settings and learning rates."""
+    looks: Annotated[list[Iterations], AfterValidator(growing)] | None = None
+    """Numbers of seeds at which the claims are judged, fixed beforehand: the first is that of
+    `seeds`; claims that are open then go on with the seeds that follow. None: all at once."""
     training: StudyTraining = StudyTraining()
     """What all trajectories share."""
     claims: Annotated[str, Field(min_length=1), AfterValidator(literal)] | None = None
     """File of the statements that are judged, if any."""
+    further: list[Selected] = Field(default_factory=list)
+    """Cells of its experiments that have more seeds, as open claims go on with them: `python -m
+    clipgrid next-look` finds them."""
     experiments: Annotated[
         dict[Annotated[str, Field(pattern=NAME)], Experiment], BeforeValidator(or_all)
     ] = Field({}, validate_default=True)
@@ -242,6 +255,7 @@ def parse(config: Any, source: str = "config.yaml", folder: Path = Path()) -> St
     faults += unknown_parts(given)
     if study and not faults:
         faults = [*too_small_images(study), *too_many_images(study), *unused_values(study)]
+        faults += first_look(study)
     if study is None or faults:
         raise StudyError(listed(faults, f"{source} can't be run"))
     return study
@@ -351,6 +365,13 @@ def too_many_images(study: Study) -> list[tuple[str, str]]:
         for n in sorted({*values, *(n for n in study.values("train_images") if n)})
         if n > most and not about["any_number"]
     ]
+
+
+def first_look(study: Study) -> list[tuple[str, str]]:
+    n = len(study.values("seeds"))
+    if not study.looks or study.looks[0] == n:
+        return []
+    return [("looks", f"the first must be the number of seeds, {n}, not {study.looks[0]}")]
 
 
 def unused_values(study: Study) -> list[tuple[str, str]]:

@@ -26,6 +26,12 @@ def members(study: "Study") -> dict[Cell, list[str]]:
         chosen = (select(study, values(study, s.axes)) for s in experiment.select)
         for cell in dict.fromkeys(itertools.chain.from_iterable(chosen)):
             found.setdefault(cell, []).append(name)
+    # Cells of more seeds belong to the experiments of their twin of the first seed.
+    for more in study.further:
+        for cell in select(study, values(study, more.axes)):
+            first = cell.trajectory.model_copy(update={"seed": study.values("seeds")[0]})
+            if twin := found.get(Cell(first, cell.readout)):
+                found.setdefault(cell, twin)
     return found
 
 

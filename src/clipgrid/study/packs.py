@@ -110,13 +110,13 @@ def pack(
     runs: Runs, seconds: Callable[[Trajectory, list[Readout]], float], limit: float
 ) -> list[Pack]:
     """The runs in packs: all whose names begin alike, where they take at most `limit` seconds by
-    the estimate `seconds`; of an arm that takes longer, as many seeds as that allows, and one at
-    least. InputError where two runs have one name."""
+    the estimate `seconds`; else as many seeds of them as that allows, with all their clips, as a
+    clipped run may go on from the unclipped one; and one run at least. InputError where two runs
+    have one name."""
     times = {trajectory: seconds(trajectory, readouts) for trajectory, readouts in runs.items()}
-    words = {trajectory: trajectory.words for trajectory in runs}
-    if len(set(words.values())) < len(words):
+    words = {t: (model, rate, rest) for t in runs for model, rate, _, rest, _ in [t.words]}
+    if len({t.name for t in runs}) < len(runs):
         raise InputError("two runs of the study have the same name")
-
     if long := next((t.name for t in runs if len(t.name.encode()) > LONGEST_NAME), ""):
         raise InputError(f"{long}: this name is too long for a file; leave settings by default")
 
@@ -124,22 +124,26 @@ def pack(
         few = len(some) <= MOST_RUNS and sum(len(runs[t]) for t in some) <= MOST_CELLS
         return few and sum(times[t] for t in some) <= limit
 
+    def groups(some: list[Trajectory], of: Callable[[Trajectory], Any]) -> list[list[Trajectory]]:
+        found: dict[Any, list[Trajectory]] = {}
+        for trajectory in some:
+            found.setdefault(of(trajectory), []).append(trajectory)
+        return list(found.values())
+
     def split(some: list[Trajectory], depth: int) -> Iterable[list[Trajectory]]:
         if depth and fits(some):
             yield some
-        elif depth == len(words[some[0]]) - 1:
-            chunk: list[Trajectory] = []
-            for trajectory in some:
-                if chunk and not fits([*chunk, trajectory]):
-                    yield chunk
-                    chunk = []
-                chunk.append(trajectory)
-            yield chunk
-        else:
-            groups: dict[str, list[Trajectory]] = {}
-            for trajectory in some:
-                groups.setdefault(words[trajectory][depth], []).append(trajectory)
-            for group in groups.values():
+        elif depth < 3:
+            for group in groups(some, lambda t: words[t][depth]):
                 yield from split(group, depth + 1)
+        else:
+            chunk: list[Trajectory] = []
+            for of_seed in groups(some, lambda t: t.seed):
+                for more in [of_seed] if fits(of_seed) else [[t] for t in of_seed]:
+                    if chunk and not fits([*chunk, *more]):
+                        yield chunk
+                        chunk = []
+                    chunk = [*chunk, *more]
+            yield chunk
 
     return [Pack({t: runs[t] for t in some}) for some in split(list(runs), 0)]

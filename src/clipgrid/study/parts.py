@@ -194,8 +194,8 @@ def dataset(
     """`open(folder, size) -> Source`, raw images and labels. `images` is how many there are for
     training, validation and test; estimates of cost use it, and a set of another number is refused
     (with `any_number=True`, it isn't). `files=True` for a set of a file an image, `downloads=False`
-    for one that must lie in the folder."""
-    defaults = {"files": False, "downloads": True, "any_number": False}
+    for one that must lie in the folder; `changed_by` are augmentations that change classes."""
+    defaults = {"files": False, "downloads": True, "any_number": False, "changed_by": ()}
     return declare("dataset", name, label, channels=channels, images=images, **defaults | about)
 
 

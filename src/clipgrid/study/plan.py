@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from clipgrid.study import cells, cost, grid, packs
+from clipgrid.study import cells, cost, further, grid, packs
 from clipgrid.study.cells import Cell, Readout, Runs, Trajectory
 from clipgrid.study.config import Study, load
 from clipgrid.study.cost import PROCESSORS
@@ -20,7 +20,7 @@ Records = dict[Trajectory, dict]
 
 def plan(path: Path, job_seconds: float | None = None) -> str:
     """The plan of the study in a file, as text, with packs of `job_seconds` if given."""
-    s = load(path)
+    s = further.extended(load(path))
     if job_seconds is not None:
         s = s.model_copy(
             update={"training": s.training.model_copy(update={"job_seconds": job_seconds})}

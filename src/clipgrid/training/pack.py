@@ -3,6 +3,7 @@
 import csv
 import gc
 import json
+import math
 import sys
 import time
 import traceback
@@ -14,7 +15,7 @@ import torch
 from clipgrid import InputError
 from clipgrid.images.data import Dataset
 from clipgrid.images.loading import Images
-from clipgrid.study.cells import TRAINER_VERSION, Cell, Readout, Runs, Trajectory, digest
+from clipgrid.study.cells import TRAINER_VERSION, Cell, Clip, Readout, Runs, Trajectory, digest
 from clipgrid.training import distributed, loop, machine
 from clipgrid.training.history import COLUMNS, History
 from clipgrid.training.pause import Pause
@@ -46,12 +47,14 @@ def train(
     end, and neither file is written.
     """
     workplace = Workplace(data, store, checkpoint_every)
-    results: list[Result] = []
+    results: dict[Trajectory, Result] = {}
     failed: dict[str, list[str]] = {}  # reason: runs
-    for number, (trajectory, readouts) in enumerate(runs.items(), start=1):
+    # Unclipped runs first: others may go on from them.
+    order = sorted(runs, key=lambda trajectory: not trajectory.clip.observes)
+    for number, trajectory in enumerate(order, start=1):
         print(f"run {number} of {len(runs)}: {trajectory.name}", file=sys.stderr, flush=True)
         try:
-            results.append(workplace.result(trajectory, readouts))
+            results[trajectory] = workplace.result(trajectory, runs[trajectory])
             continue
         except torch.AcceleratorError:
             raise  # after a fault of CUDA nothing in this process works
@@ -67,7 +70,7 @@ def train(
         count = sum(map(len, failed.values()))
         reasons = "; ".join(f"{reason} ({', '.join(names)})" for reason, names in failed.items())
         raise InputError(f"{count} of {len(runs)} runs failed: {reasons}")
-    write(results, out_cells, out_histories)
+    write([results[trajectory] for trajectory in runs], out_cells, out_histories)
     distributed.stop()
 
 
@@ -133,7 +136,9 @@ class Workplace:
         missing = [readout for readout in readouts if readout not in measured]
         last = max(readout.iterations for readout in readouts)
         stops = sorted({*(readout.iterations for readout in missing), last})
-        run = self.run(trajectory, {r.ema for r in readouts if r.ema is not None})
+        decays = {r.ema for r in readouts if r.ema is not None}
+        self.adopt(trajectory, stops, decays, store)
+        run = self.run(trajectory, decays)
         with Pause(store, self.seconds) as pause, Progress(last) as progress:
             for T in loop.train(run, stops, store, pause, progress):
                 store.save_record(run.record())
@@ -144,6 +149,27 @@ class Workplace:
                     store.save_readout(readout, content)
                     measured[readout] = {"stamp": store.stamp, "content": content}
         return {"stamp": store.stamp, "content": run.record()}
+
+    def adopt(
+        self, trajectory: Trajectory, stops: list[int], decays: set[float], store: Store
+    ) -> None:
+        """Until its first clipped step a run is the one that isn't clipped, bit for bit: of the
+        states of that run, if the store has it, those before are taken over."""
+        clip = trajectory.clip
+        if clip.kind != "norm" or clip.observes:
+            return
+        twin = trajectory.model_copy(update={"clip": Clip.of("norm", math.inf)})
+        key = twin.key(self.dataset.checksum)
+        if not (self.folder / digest(key)).exists():
+            return
+        unclipped = Store(self.folder / digest(key), key, trajectory.device)
+        for T in stops:
+            state = unclipped.newest_state(T, T, decays)
+            if not state or not (state["history"]["steps"]["norm"] <= clip.threshold).all():
+                return
+            if not store.newest_state(T, T, decays):
+                state["history"]["steps"]["limit"].fill_(clip.threshold)
+                store.save_state({**state, "sessions": []})  # no step was trained for this run
 
     def run(self, trajectory: Trajectory, decays: set[float]) -> Run:
         """A run at its beginning."""

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 COLOURS = {
     "supported": "#029e73",
+    "partly": "#b59b00",
+    "depends": "#ece133",
     "refuted": "#d55e00",
+    "no effect that matters": "#0173b2",
     "inconclusive": "0.55",
     "ill-posed": "#cc78bc",  # where another rule of the claim finds so
     "self-contradicted": "#cc78bc",

@@ -14,7 +14,7 @@ from clipgrid import clipping, models
 from clipgrid.images import augmentations
 from clipgrid.images.data import SPLITS, open_to_write
 from clipgrid.judging import article
-from clipgrid.judging.computations import probes
+from clipgrid.judging.computations import probes, runs
 from clipgrid.models.blocks.residual import Residual
 from clipgrid.study import parts
 from clipgrid.torchvision_on_cpu import torchvision
@@ -73,12 +73,12 @@ FOUND = {
     "gradients_below_are_clipped": "refuted",
     "clips_to_the_norm": "supported",
     "formula": "supported",
-    "raises_small_gradients": "refuted",
-    "keeps_the_direction": "supported",
+    "raises_small_gradients": "partly",
+    "keeps_the_direction": "partly",
     "explosion_is_vanishing": "refuted",
     "explosion_is_imbalance": "refuted",
     "one_iteration_suffices": "refuted",
-    "hyper_parameters": "refuted",
+    "hyper_parameters": "partly",
     "longer_runs_converge_faster": "ill-posed",
     "only_the_product_matters": "supported",
     "average_tracks_losses": "refuted",
@@ -91,7 +91,7 @@ FOUND = {
     "vgg_beats_resnet": "refuted",
     "more_iterations_less_accuracy": "self-contradicted",
     "best_models_so_far": "self-contradicted",
-    "underfitting_by_overfitting": "ill-posed",
+    "underfitting_by_overfitting": "refuted",
     "validates_on_originals": "supported",
 }
 
@@ -132,6 +132,10 @@ def by_value(gradients, threshold, p=2.0):
     return clipping.clip_by_value(gradients, threshold)
 
 
+def by_small_value(gradients, threshold, p=2.0):
+    return clipping.clip_by_value(gradients, threshold / 1000)
+
+
 def by_tensor(gradients, threshold, p=2.0):
     return clipping.clip_by_layer_norm(gradients, threshold)
 
@@ -142,6 +146,12 @@ def always(gradients, threshold, p=2.0):
     for gradient in gradients:
         gradient.mul_(threshold / telemetry.norm)
     return telemetry
+
+
+def small_alone(gradients, threshold, p=2.0):
+    """Those below the threshold are scaled up to it, and those above it are kept."""
+    norm = CLIP(gradients, math.inf, p).norm
+    return CLIP(gradients, math.inf, p) if norm > threshold else always(gradients, threshold, p)
 
 
 def below_alone(gradients, threshold, p=2.0):
@@ -161,7 +171,11 @@ def below_alone(gradients, threshold, p=2.0):
         *(("formula", wrong, "refuted") for wrong in (no_clip, by_half, always)),
         *(("formula", wrong, "refuted") for wrong in (by_value, by_tensor)),
         ("raises_small_gradients", always, "supported"),
-        *(("keeps_the_direction", wrong, "refuted") for wrong in (by_value, by_tensor)),
+        *(("raises_small_gradients", wrong, "partly") for wrong in (by_half, small_alone)),
+        *(("raises_small_gradients", wrong, "refuted") for wrong in (no_clip, below_alone)),
+        *(("keeps_the_direction", wrong, "refuted") for wrong in (by_small_value, by_tensor)),
+        ("keeps_the_direction", always, "partly"),
+        ("keeps_the_direction", no_clip, "supported"),
     ],
 )
 def test_wrong_clipping_is_seen(evidence, monkeypatch, name, wrong, verdict):
@@ -180,6 +194,40 @@ def test_clipping_that_changed_the_batch_would_be_seen(evidence, monkeypatch):
     assert compute("clipping_changes_the_batch", evidence).verdict == "supported"
 
 
+@pytest.mark.parametrize(
+    ("batches", "verdict", "cosine"),
+    [
+        # λ is 1. The mean is along [1, 4], and that of the clipped along [1, 2].
+        ([[1, 0], [0, 1], [0, 3]], "partly", 9 / math.sqrt(17 * 5)),
+        ([[1, 0], [2, 0], [3, 0]], "supported", 1),
+    ],
+)
+def test_the_mean_of_clipped_gradients_is_compared_with_the_mean(
+    evidence, monkeypatch, batches, verdict, cosine
+):
+    made_up = [[torch.tensor([float(value)]).double() for value in batch] for batch in batches]
+    monkeypatch.setattr(probes, "batch_gradients", lambda *_: made_up)
+    answer = compute("keeps_the_direction", evidence)
+    assert (answer.verdict, answer.value) == (verdict, pytest.approx(cosine))
+    angle = math.degrees(math.acos(cosine))
+    assert f"an angle of {angle:.2g}°" in answer.reason
+
+
+def test_gradients_of_batches_are_those_of_the_loss(evidence):
+    run = probes.run(evidence, 2)
+    images, labels = next(run.batches.since(2))
+    model = run.model.double().eval()
+    (gradients,) = probes.batch_gradients(run, 1)
+    weight, gradient = list(model.parameters())[-2], gradients[-2]
+    losses = []
+    for way in (1e-5, -1e-5):
+        with torch.no_grad():
+            weight[3, 5] += way
+            losses.append(nn.functional.cross_entropy(model(images.double()), labels).item())
+            weight[3, 5] -= way
+    assert gradient[3, 5].item() == pytest.approx((losses[0] - losses[1]) / 2e-5, rel=1e-5)
+
+
 def by_one_norm(gradients, threshold, p=2.0):
     return CLIP(gradients, threshold)
 
@@ -189,11 +237,27 @@ def to_one_norm(gradients, threshold, p=2.0):
 
 
 @pytest.mark.parametrize(
-    ("wrong", "number"), [(CLIP, 2), (by_one_norm, 1), (to_one_norm, 1), (no_clip, 0)]
+    ("wrong", "number", "verdict"),
+    [
+        (CLIP, 2, "partly"),
+        (by_one_norm, 1, "refuted"),
+        (to_one_norm, 1, "refuted"),
+        (no_clip, 0, "refuted"),
+    ],
 )
-def test_hyper_parameters_are_those_that_change_a_step(evidence, monkeypatch, wrong, number):
+def test_hyper_parameters_are_those_that_change_a_step(
+    evidence, monkeypatch, wrong, number, verdict
+):
     monkeypatch.setattr(clipping, "clip_by_global_norm", wrong)
-    assert compute("hyper_parameters", evidence).value == number
+    answer = compute("hyper_parameters", evidence)
+    assert (answer.value, answer.verdict) == (number, verdict)
+    assert f"So {number} of the three" in answer.reason
+
+
+def test_a_step_is_as_long_as_its_clipped_gradient_times_the_learning_rate(evidence):
+    reason = compute("hyper_parameters", evidence).reason
+    assert "by 0.03 at λ = 1" in reason
+    assert "λ = 1/2: 0.015" in reason
 
 
 # ---- what would be found of other runs -----------------------------------------------------------
@@ -221,42 +285,128 @@ def test_an_average_that_feeds_back_would_be_seen(evidence, monkeypatch):
     assert compute("average_tracks_losses", evidence).verdict == "supported"
 
 
-def test_one_iteration_would_suffice_if_no_run_were_clipped_twice(evidence):
-    answer = compute("one_iteration_suffices", seen(evidence, steps_clipped=1))
-    assert answer.verdict == "supported"
+def test_one_iteration_would_suffice_if_a_run_were_clipped_at_its_first_step_alone(
+    evidence, monkeypatch
+):
+    def at_first(clipper, gradients):
+        threshold, clipper.threshold = clipper.threshold, math.inf
+        return clipper.kind(gradients, clipper.weights, threshold, clipper.state)
+
+    monkeypatch.setattr(stateful.Clipper, "__call__", at_first)
+    answer = compute("one_iteration_suffices", evidence)
+    assert (answer.verdict, answer.value) == ("supported", 1)
+    assert "the same, bit for bit" in answer.reason
+
+
+def test_where_no_step_is_clipped_one_iteration_is_not_judged(evidence, monkeypatch):
+    monkeypatch.setattr(clipping, "clip_by_global_norm", no_clip)
+    assert compute("one_iteration_suffices", evidence).verdict == "inconclusive"
+
+
+def test_a_run_that_diverges_when_it_is_clipped_once_is_another_run(evidence, monkeypatch):
+    monkeypatch.setattr(probes, "RATE", 3.0)
+    answer = compute("one_iteration_suffices", evidence)
+    assert answer.verdict == "refuted"
+    assert "The other was clipped at the first step alone: it diverged." in answer.reason
 
 
 def test_steps_clipped_are_those_of_whole_runs(evidence):
-    answer = compute("one_iteration_suffices", evidence)
-    assert (answer.value, answer.unit) == (100, "steps")  # of 150 and 50, at each run's last T
-    assert "2 of 2 runs" in answer.reason
+    reason = compute("one_iteration_suffices", evidence).reason
+    assert "2 of 2 were clipped" in reason
+    assert "the median run was clipped at 100 steps" in reason  # of 150 and 50, at their last T
+    assert "1 of 2 were clipped" in runs.steps_clipped(seen(evidence, steps_clipped=[1, 1, 2]))
 
 
-@pytest.mark.parametrize(
-    ("name", "named"),
-    [
-        ("one_iteration_suffices", "λ = 1"),
-        ("underfitting_by_overfitting", "VGG that reached T = 1000"),
-    ],
-)
 @pytest.mark.parametrize("changes", [None, {"threshold": 10.0}, {"clip": "value"}])
-def test_without_the_cells_that_it_needs_a_statement_is_inconclusive(
-    evidence, name, named, changes
-):
+def test_cells_with_another_clip_say_nothing(evidence, changes):
     if changes is None:
         here = types.SimpleNamespace(results=evidence.results, cells=NO_CELLS)
     else:
         here = seen(evidence, **changes)
-    answer = compute(name, here)
+    assert runs.steps_clipped(here) == ""
+    answer = compute("underfitting_by_overfitting", here)
     assert answer.verdict == "inconclusive"
-    assert answer.reason.startswith("This study has no cell with")
-    assert named in answer.reason
+    assert answer.reason == "This study has no cell with a VGG that reached T = 1000 at λ = 1."
 
 
-def test_underfitting_is_judged_by_how_well_the_training_images_are_known(evidence):
-    answer = compute("underfitting_by_overfitting", evidence)
-    assert answer.value == pytest.approx(85)
-    assert "85.0% training accuracy and a gap of 1.5 points" in answer.reason
+KNOWN = {"train_accuracy": [1.0, 0.8, 0.8], "accuracy_gap": 0.1}  # the first is at T = 500
+
+
+@pytest.mark.parametrize(
+    ("changes", "verdict", "both"),
+    [
+        ({}, "supported", 2),
+        ({"accuracy_gap": 0.05}, "supported", 2),
+        ({"train_accuracy": [1.0, 0.8, 0.95]}, "partly", 1),
+        ({"accuracy_gap": 0.04}, "refuted", 0),
+        ({"train_accuracy": [1.0, 0.9, 0.95]}, "refuted", 0),
+        ({"train_accuracy": [1.0, 0.8, 0.95], "accuracy_gap": [0, 0, 0.1]}, "refuted", 0),
+        # What another net, or other training images, can be known to have fitted says nothing.
+        ({"model": ["vgg13", "vgg11", "vgg11"]}, "refuted", 0),
+        ({"train_images": [100, "all", "all"]}, "refuted", 0),
+        ({"label_noise": [0.4, 0, 0]}, "refuted", 0),
+    ],
+)
+def test_a_run_has_to_underfit_and_to_overfit(evidence, changes, verdict, both):
+    answer = compute("underfitting_by_overfitting", seen(evidence, **KNOWN | changes))
+    assert (answer.verdict, answer.value) == (verdict, both)
+    assert f"and {both} do both" in answer.reason
+
+
+def test_a_vgg_that_diverged_is_none_that_underfits(evidence):
+    answer = compute("underfitting_by_overfitting", seen(evidence, train_accuracy=math.nan))
+    assert answer.verdict == "inconclusive"
+
+
+# ---- what would be found of other explosions -----------------------------------------------------
+
+ALL_RISE = [[1, 1], [200, 300]]
+ONE_FALLS = [[1, 1], [0.1, 300]]
+ONE_STAYS = [[1, 1], [0.5, 300]]
+NONE = [[1, 1], [50, 50]]
+
+
+@pytest.mark.parametrize(
+    ("norms", "verdict", "fell"),
+    [
+        ([ALL_RISE], "refuted", 0),
+        ([[*ALL_RISE, [math.inf, 0]]], "refuted", 0),
+        ([[*ALL_RISE, [math.nan, 0]]], "refuted", 0),
+        ([ONE_FALLS], "supported", 5),
+        ([[*NONE, *ONE_FALLS]], "supported", 5),
+        ([NONE, ONE_FALLS], "supported", 5),
+        ([ONE_STAYS], "inconclusive", 0),
+        ([ALL_RISE, ONE_FALLS], "refuted", 2),
+        ([ONE_STAYS, ONE_FALLS], "inconclusive", 2),
+        ([NONE], "inconclusive", None),
+    ],
+)
+def test_explosions_are_judged_by_whether_a_layer_falls(
+    evidence, monkeypatch, norms, verdict, fell
+):
+    made_up = itertools.cycle(torch.tensor(steps, dtype=torch.float64) for steps in norms)
+    monkeypatch.setattr(probes, "layer_norms", lambda *_: next(made_up))
+    answer = compute("explosion_is_imbalance", evidence)
+    assert answer.verdict == verdict
+    assert answer.value == fell or (fell is None and "No gradient exploded" in answer.reason)
+
+
+def test_the_norms_of_layers_are_those_of_the_steps_gradients(evidence):
+    layers = probes.layer_norms(probes.run(evidence, 0, clip=math.inf), 2)
+    run = probes.run(evidence, 1, clip=math.inf)
+    images, labels = next(run.batches.since(1))
+    randomness.seed_dropout(randomness.derive(0, "dropout", 1), run.device)
+    loss = nn.functional.cross_entropy(run.model.train()(images), labels)
+    weights = [p for p in run.model.parameters() if p.dim() > 1]
+    expected = [g.norm().item() for g in torch.autograd.grad(loss, weights)]
+    assert layers[1].tolist() == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_norms_of_layers_end_where_one_is_not_finite(evidence):
+    run = probes.run(evidence, 0, clip=math.inf, learning_rate=3000.0)
+    sound = probes.layer_norms(run, 30).isfinite().all(dim=1).tolist()
+    assert sound == [True] * (len(sound) - 1) + [False]
+    assert 1 < len(sound) < 30
 
 
 # ---- what would be found of other networks and data ----------------------------------------------

@@ -1,4 +1,4 @@
-"""Statements that need no training to be judged: each is computed, in a second, whenever claims are
+"""Statements that need no training to be judged: each is computed, in seconds, whenever claims are
 judged. A file a topic; here all of them are declared, without importing torch."""
 
 from clipgrid.judging.computations import gradients, images, networks, runs, statements

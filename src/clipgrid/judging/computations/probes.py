@@ -3,7 +3,10 @@ All are the same each time."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import copy
+import itertools
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from clipgrid.lazy import Lazy, torch
@@ -25,6 +28,7 @@ else:
     training = Lazy("clipgrid.training.run")
 
 LIMIT = 1.0  # λ
+RATE = 0.03  # the learning rate
 
 
 def batch(n: int = 8) -> tuple[Tensor, Tensor]:
@@ -39,13 +43,6 @@ def net(name: str = "alexnet") -> torch.nn.Module:
     return models.build(name, 1, 12, 10, 0.125)
 
 
-def gradients(model: torch.nn.Module) -> list[Tensor]:
-    """Of the cross-entropy of one batch."""
-    images, labels = batch()
-    torch.nn.functional.cross_entropy(model.train()(images), labels).backward()
-    return [p.grad for p in model.parameters() if p.grad is not None]
-
-
 def norm(tensors: list[Tensor]) -> float:
     """The global L2 norm."""
     return float(torch.cat([t.flatten() for t in tensors]).double().norm())
@@ -57,6 +54,11 @@ def random_gradients(size: float) -> list[Tensor]:
     tensors = [torch.randn(shape, generator=draws).double() for shape in ((4, 3), (7,), (2, 2, 2))]
     scale = size / norm(tensors)
     return [scale * t for t in tensors]
+
+
+def same(a: list[Tensor], b: list[Tensor]) -> bool:
+    """Bit for bit."""
+    return all(torch.equal(one, other) for one, other in zip(a, b, strict=True))
 
 
 def cosine(a: list[Tensor], b: list[Tensor]) -> float:
@@ -75,18 +77,54 @@ def dataset(evidence: Evidence) -> data.Dataset:
 def run(
     evidence: Evidence, steps: int, decays: Iterable[float] = (), **settings: Any
 ) -> training.Run:
-    """A narrow AlexNet after so many steps, with moving averages of these decays; on one thread,
-    as more of them change bits."""
+    """A narrow AlexNet after so many steps, with moving averages of these decays."""
     usual: dict[str, Any] = {
-        **{"model": "alexnet:width=0.125", "optimizer": "momentum", "learning_rate": 0.03},
+        **{"model": "alexnet:width=0.125", "optimizer": "momentum", "learning_rate": RATE},
         **{"clip": LIMIT, "seed": 0, "evaluate_every": 1000},
     }
+    trained = training.Run(Trajectory(**usual | settings), dataset(evidence), set(decays))
+    advance(trained, steps)
+    return trained
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """More of them change bits."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    trained = training.Run(Trajectory(**usual | settings), dataset(evidence), set(decays))
-    loop.advance(trained, steps)
-    torch.set_num_threads(threads)
-    return trained
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def advance(run: training.Run, steps: int) -> None:
+    """Train until so many steps are done."""
+    with one_thread():
+        loop.advance(run, steps)
+
+
+def layer_norms(run: training.Run, steps: int) -> Tensor:
+    """The norm of the gradient of each layer's weights, float64 [steps, layers], at the next steps;
+    the first of them at which one isn't finite is the last."""
+    rows: list[Tensor] = []
+    with one_thread():
+        while len(rows) < steps and (not rows or rows[-1].isfinite().all()):
+            loop.update(run)
+            layers = [g.double().norm() for g in run.weights.gradients if g.dim() > 1]
+            rows.append(torch.stack(layers))
+    return torch.stack(rows)
+
+
+def batch_gradients(run: training.Run, batches: int) -> list[list[Tensor]]:
+    """The gradients of the next batches, all at the present weights; float64, without dropout."""
+    model = copy.deepcopy(run.model).double().eval()
+    found = []
+    with one_thread():
+        for images, labels in itertools.islice(run.batches.since(run.step), batches):
+            loss = torch.nn.functional.cross_entropy(model(images.double()), labels)
+            found.append(list(torch.autograd.grad(loss, list(model.parameters()))))
+    return found
 
 
 def telemetry(run: training.Run) -> dict[str, Tensor]:

@@ -1,6 +1,7 @@
 """How fast images are prepared and brought to the model, and in how much memory.
 
     python benchmarks/loading.py             # 10 minutes; writes benchmarks/results/loading.json
+    python benchmarks/loading.py readers     # 2 minutes; writes benchmarks/results/readers.json
 
 Photographs are synthetic: smooth noise as JPEG files of 500x375 px, as ImageNet often has. Beside
 clipgrid stand torchvision's DataLoader over ImageFolder, and WebDataset over the same JPEGs in a
@@ -8,6 +9,10 @@ tar (`pip install webdataset`), both with two workers. Each way is timed in a pr
 all of them in turn, several times; images a second are medians. The memory is that of a process
 that prepares and then trains on a set of 10 GB: RssAnon, what is its own, as the system can drop
 what it keeps of a mapped file at any time.
+
+`readers` are the threads that read batches of 128 images of 227 px ahead, from a file of 0.6 GB
+that the system keeps in memory: as many as there are, and one; and one that indexes the images in
+place of selecting them, as it was before.
 """
 
 import argparse
@@ -33,6 +38,7 @@ SIZES = (32, 224)
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("what", nargs="?", choices=("readers",))
     parser.add_argument("--images", type=int, default=4000, help="photographs")
     parser.add_argument("--repetitions", type=int, default=3, help="rounds through all ways")
     parser.add_argument("--one", nargs="+", help=argparse.SUPPRESS)
@@ -40,6 +46,9 @@ def main() -> None:
     if arguments.one:
         way, *more = arguments.one
         print(json.dumps(WAYS[way](*more)))
+        return
+    if arguments.what == "readers":
+        record("readers", compare_readers(5), "python benchmarks/loading.py readers", ("torch",))
         return
     speeds: dict[str, list[float]] = defaultdict(list)
     with tempfile.TemporaryDirectory() as scratch:
@@ -146,7 +155,42 @@ def batches(folder: str, size: str, way: str) -> float:
     if way == "read ahead":
         loading.RESIDENT_BYTES = 0
     run = narrow_run(Path(folder, "data", size, "data.pt"), "flip+inception-crop")
-    return speed(map(run.batch, itertools.count()))
+    return speed(run.upcoming)
+
+
+def compare_readers(repetitions: int) -> dict:
+    """Batches a second, medians."""
+    speeds: dict[str, list[float]] = defaultdict(list)
+    with tempfile.TemporaryDirectory() as folder:
+        path = f"{folder}/images"
+        mapped(path).random_()
+        for _ in range(repetitions):
+            for way in ("indexed by 1", "selected by 1", "selected by 4"):
+                speeds[way].append(one("readers", path, way))
+    return {"batches_per_second": {way: round(statistics.median(x)) for way, x in speeds.items()}}
+
+
+def mapped(path: str):
+    import torch
+
+    shape = 4000, 3, 227, 227
+    return torch.from_file(path, True, math.prod(shape), dtype=torch.uint8).view(shape)
+
+
+def readers(path: str, way: str) -> float:
+    import torch
+
+    from clipgrid.images import loading
+
+    torch.set_num_threads(1)
+    loading.RESIDENT_BYTES = 0
+    loading.READERS = loading.AHEAD = int(way[-1])
+    file, batch = mapped(path), 128
+    images = loading.Images(file, torch.device("cpu"))
+    if way.startswith("indexed"):
+        images.read = lambda index: (index, file[index])
+    indices = (torch.randint(len(file), (batch,)) for _ in itertools.count())
+    return speed((index, index) for index, _ in images.batches(indices)) / batch
 
 
 def narrow_run(data: Path, augmentation: str):
@@ -268,6 +312,7 @@ WAYS = {
     "DataLoader": data_loader,
     "WebDataset": web_dataset,
     "memory": memory,
+    "readers": readers,
 }
 
 if __name__ == "__main__":

@@ -175,17 +175,6 @@ def test_images_that_are_read_ahead_from_their_file_are_those_that_lie_in_memory
     assert measure(read, None) == measure(resident, None)
 
 
-def test_batches_are_read_before_they_are_asked_for(digits, monkeypatch):
-    monkeypatch.setattr(loading, "RESIDENT_BYTES", 0)
-    images = loading.Images(Dataset.load(digits).images, torch.device("cpu"))
-    asked = []
-    stream = images.batches(asked.append(t) or torch.tensor([t]) for t in range(10))
-    index, some = next(stream)
-    assert (index.tolist(), asked) == ([0], list(range(1 + loading.AHEAD)))
-    assert torch.equal(some, images.images[[0]])
-    assert [index.item() for index, _ in stream] == list(range(1, 10))
-
-
 @pytest.mark.parametrize("augmentation", ["none", *parts.names("augmentation"), "flip+crop"])
 def test_batches_that_are_made_ready_at_once_are_those_of_each_step(
     digits, monkeypatch, augmentation

@@ -19,7 +19,7 @@ rule train:
         pack="[^/]+",
     conda:
         "../../envs/clipgrid.yaml"
-    threads: STUDY.training.gpus_per_run
+    threads: cost.cpus(STUDY.training, STUDY.data)
     resources:
         gpu=STUDY.training.gpus_per_run * (STUDY.training.device == "cuda"),
         mem_mb=lambda wildcards, attempt: attempt * pack_memory_mb(PACKS[wildcards.pack]),

@@ -14,15 +14,17 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-AHEAD = 2  # batches that are read before they are asked for
+READERS = 4  # threads; several wait for a slow disk at once
+AHEAD = READERS  # batches that are read before they are asked for
 
 
 class Images:
     """`images` uint8 [N, C, S, S], mapped from a file, as batches on `device`.
 
     A set of up to RESIDENT_BYTES lies on the device as a whole (on a CPU, in the system's cache of
-    the file). Of a larger one a thread reads the batches to come, into pinned memory, from where
-    they are copied while the device computes.
+    the file). Of a larger one READERS threads read the batches to come, a batch each, into memory
+    that is pinned for a GPU, from where they are copied in its one stream. (A stream of their own,
+    and pinned memory that is used again, would take events that only a GPU can try.)
     """
 
     def __init__(self, images: Tensor, device: torch.device) -> None:
@@ -35,19 +37,19 @@ class Images:
         if self.resident:
             for index in indices:
                 index = to_device(index, self.device)
-                yield index, self.images[index]
+                yield index, self.images.index_select(0, index)  # a tenth of self.images[index]
             return
         under_way: deque = deque()
-        with ThreadPoolExecutor(1) as reader:
+        with ThreadPoolExecutor(READERS) as readers:
             for index in indices:
-                under_way.append(reader.submit(self.read, index))
+                under_way.append(readers.submit(self.read, index))
                 if len(under_way) > AHEAD:
                     yield self.arrived(*under_way.popleft().result())
             while under_way:
                 yield self.arrived(*under_way.popleft().result())
 
     def read(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        images = self.images[index]
+        images = self.images.index_select(0, index)
         return index, images if self.device.type == "cpu" else images.pin_memory()
 
     def arrived(self, index: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:

@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clipgrid.study.cells import Readout, Trajectory
+from clipgrid.study.cells import Readout, Training, Trajectory
 from clipgrid.study.looks import (
     CURVE_IMAGES,
     RESIDENT_BYTES,
@@ -176,6 +176,14 @@ def analysis_mb(steps: int) -> int:
 
 
 PREPARATION_MB = 3000  # memory of the job that prepares the data
+
+
+def cpus(training: Training, data: "Data") -> int:
+    """Of a job that trains: one a process, and one more that reads for a GPU from a set that it
+    can't hold. (Four threads do, as they wait for the disk. On a CPU, computing takes so much
+    longer than reading that one will do.)"""
+    reads = training.device == "cuda" and dataset_bytes(data) > RESIDENT_BYTES
+    return training.gpus_per_run * (2 if reads else 1)
 
 
 def preparation_minutes(data: "Data") -> int:

@@ -107,6 +107,26 @@ def test_a_set_that_is_read_from_its_file_is_not_held():
     assert cost.dataset_bytes(large) > 10 * looks.RESIDENT_BYTES
 
 
+def test_what_reads_a_large_set_for_a_gpu_is_asked_for():
+    small, large = Data(name="digits", size=224), Data(name="imagenet", size=224)
+    gpu = replace(RUN, device="cuda")
+    assert [cost.cpus(gpu, data) for data in (small, large)] == [1, 2]
+    assert cost.cpus(RUN, large) == 1
+    assert cost.cpus(replace(gpu, gpus_per_run=2), large) == 4
+
+
+def test_no_state_is_counted_from_which_nothing_can_go_on():
+    constant, cosine = RUN, replace(RUN, schedule="cosine", schedule_steps=1000)
+
+    def megabytes(run, *steps):
+        return cost.disk_bytes(run, [Readout(T) for T in steps], DIGITS) / 1e6
+
+    state = cost.weights_bytes(RUN, [Readout(1000)], DIGITS) / 1e6
+    assert megabytes(constant, 1000) - megabytes(cosine, 1000) == pytest.approx(state, rel=0.05)
+    assert megabytes(constant, 500) == megabytes(cosine, 500)
+    assert 0 < megabytes(cosine, 1000) < state / 10
+
+
 def test_a_gpu_holds_what_a_core_would():
     host, none = cost.memory_mb(WIDE, [Readout(5)], DIGITS)
     gpu_host, gpu = cost.memory_mb(replace(WIDE, device="cuda"), [Readout(5)], DIGITS)

@@ -13,8 +13,9 @@ from clipgrid import InputError
 from clipgrid.study.cells import replace
 from clipgrid.training import loop, machine, pack
 from clipgrid.training.pause import Pause
+from clipgrid.training.readouts import measure
 from clipgrid.training.run import Run
-from clipgrid.training.states import checksum
+from clipgrid.training.states import Store, checksum
 
 
 @pytest.fixture(autouse=True)
@@ -160,6 +161,46 @@ def test_what_a_killed_process_left_half_written_is_swept_away(trained):
         (folder / name).write_bytes(b"half a state")
     assert trained(MOMENTUM, "T3").results == trained(MOMENTUM, "T3", at="clean").results
     assert trained.kept(MOMENTUM) == {"00000003.pt", "history-00000003.pt", "T3.json"}
+
+
+# ---- the end of a schedule ----------------------------------------------------------------------
+
+ENDING = replace(MOMENTUM, schedule="cosine", schedule_steps=5)
+
+
+def test_where_a_schedule_ends_no_state_stays_behind_and_nothing_is_trained_again(
+    trained, nothing_is_trained
+):
+    first = trained(ENDING, "T3", "T5", "T5_ema0.9")
+    states = {name for name in trained.kept(ENDING) if name[0].isdigit()}
+    assert states == {"00000003.pt"}
+    nothing_is_trained()
+    assert trained(ENDING, "T3", "T5", "T5_ema0.9") == first
+
+
+def test_a_readout_that_is_lost_where_a_schedule_ends_is_made_anew(trained):
+    first = trained(ENDING, "T3", "T5")
+    (trained.store(ENDING) / "T5.json").unlink()
+    again = trained(ENDING, "T3", "T5")
+    assert again.results == first.results
+    assert again.session_steps == [(0, 3), (3, 5)]
+
+
+def test_the_last_state_stays_until_all_is_measured_and_kept(trained, monkeypatch):
+    straight = trained(ENDING, "T5", "T5_ema0.9", at="straight")
+    with monkeypatch.context() as context, pytest.raises(InputError, match="division by zero"):
+        context.setattr(pack, "measure", lambda run, decay: 1 / 0 if decay else measure(run, decay))
+        trained(ENDING, "T5", "T5_ema0.9")
+    assert "00000005.pt" in trained.kept(ENDING)
+    monkeypatch.setattr(loop, "update", lambda _: pytest.fail("a step was trained"))
+    assert trained(ENDING, "T5", "T5_ema0.9").results == straight.results
+    assert "00000005.pt" not in trained.kept(ENDING)
+
+
+def test_the_last_state_stays_where_a_readout_can_not_be_written(trained, monkeypatch):
+    monkeypatch.setattr(Store, "save_readout", lambda *_: False)
+    trained(ENDING, "T5")
+    assert "00000005.pt" in trained.kept(ENDING)
 
 
 # ---- what is kept is not made again -------------------------------------------------------------

@@ -142,15 +142,23 @@ def weights_bytes(trajectory: Trajectory, readouts: list[Readout], data: "Data")
     return net.parameters * FLOAT * (1 + buffers + decays)
 
 
+def ends(trajectory: Trajectory, step: int) -> bool:
+    """Whether a run's schedule ends with that step: nothing goes on from there."""
+    return trajectory.schedule.part.about["ends"] and step == trajectory.schedule_steps
+
+
 def disk_bytes(trajectory: Trajectory, readouts: list[Readout], data: "Data") -> float:
-    """What a run leaves in the store, a state a T, and in the results."""
+    """What a run leaves in the store and in the results: a record a T, and a state from which it
+    can go on."""
     stops = sorted({readout.iterations for readout in readouts})
-    states = len(stops) * weights_bytes(trajectory, readouts, data) + HISTORY_BYTES * sum(stops)
-    return states + RESULT_BYTES * len(readouts) + CSV_BYTES * stops[-1]
+    states = [T for T in stops if not ends(trajectory, T)]
+    weights = len(states) * weights_bytes(trajectory, readouts, data)
+    histories = HISTORY_BYTES * (sum(states) + sum(stops)) + CSV_BYTES * stops[-1]
+    return weights + histories + RESULT_BYTES * len(readouts)
 
 
-# Of a step: in a state and in its record; in the results. Of a cell.
-HISTORY_BYTES, CSV_BYTES, RESULT_BYTES = 96, 175, 1800
+# Of a step: in a state and in a record; in the results. Of a cell.
+HISTORY_BYTES, CSV_BYTES, RESULT_BYTES = 48, 175, 1800
 
 
 def memory_mb(trajectory: Trajectory, readouts: list[Readout], data: "Data") -> tuple[int, int]:
@@ -170,20 +178,20 @@ def memory_mb(trajectory: Trajectory, readouts: list[Readout], data: "Data") -> 
     return math.ceil(host + computing / 1e6), 0
 
 
-def analysis_mb(steps: int) -> int:
-    """Memory of a job that reads the histories of so many steps in all, in MB."""
-    return math.ceil(2000 + 500 * steps / 1e6)
-
-
-PREPARATION_MB = 3000  # memory of the job that prepares the data
-
-
 def cpus(training: Training, data: "Data") -> int:
     """Of a job that trains: one a process, and one more that reads for a GPU from a set that it
     can't hold. (Four threads do, as they wait for the disk. On a CPU, computing takes so much
     longer than reading that one will do.)"""
     reads = training.device == "cuda" and dataset_bytes(data) > RESIDENT_BYTES
     return training.gpus_per_run * (2 if reads else 1)
+
+
+def analysis_mb(steps: int) -> int:
+    """Memory of a job that reads the histories of so many steps in all, in MB."""
+    return math.ceil(2000 + 500 * steps / 1e6)
+
+
+PREPARATION_MB = 3000  # memory of the job that prepares the data
 
 
 def preparation_minutes(data: "Data") -> int:

@@ -15,6 +15,7 @@ import torch
 from clipgrid import InputError
 from clipgrid.images.data import Dataset
 from clipgrid.images.loading import Images
+from clipgrid.study import cost
 from clipgrid.study.cells import TRAINER_VERSION, Cell, Clip, Readout, Runs, Trajectory, digest
 from clipgrid.training import distributed, loop, machine
 from clipgrid.training.history import COLUMNS, History
@@ -104,6 +105,8 @@ class Workplace:
         if len(stamps) <= len(readouts) or any(stamp != stamps[0] for stamp in stamps):
             record = self.train(trajectory, readouts, store, measured)
         store.sweep(last)
+        if cost.ends(trajectory, last):
+            store.drop_state(last, readouts)
         assert record
         cells = [
             {

@@ -19,7 +19,8 @@ from clipgrid.training import distributed, machine
 class Store:
     """What is kept of one trajectory, in a folder, a file each:
 
-    - `00000500.pt` is the state after 500 steps, a T: from it the run is continued;
+    - `00000500.pt` is the state after 500 steps, a T: from it the run is continued. Where its
+      schedule ends nothing is, and once all is measured there, that state goes.
       `checkpoint-00000730.pt` is one made on the way to the next T, and goes when the run is done.
     - `history-00000500.pt` is the record of those steps: what they saw, and who trained them.
     - `T500_ema0.9.json` is what was measured there.
@@ -136,6 +137,12 @@ class Store:
         checkpoints = [path for path, step in self.steps("checkpoint-").items() if step <= last]
         for path in [*checkpoints, *self.folder.glob("*.tmp")]:
             path.unlink(missing_ok=True)
+
+    def drop_state(self, step: int, readouts: list[Readout]) -> None:
+        """Remove the state after `step` steps, where all that is asked of it is kept."""
+        names = [f"history-{step:08d}.pt", *(f"{readout.name}.json" for readout in readouts)]
+        if not distributed.RANK and all((self.folder / name).exists() for name in names):
+            (self.folder / f"{step:08d}.pt").unlink(missing_ok=True)
 
 
 @contextmanager

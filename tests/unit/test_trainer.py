@@ -16,6 +16,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from torch._dynamo.utils import counters
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from trials import (
     DIVERGING,
@@ -34,14 +35,14 @@ from clipgrid.images import loading
 from clipgrid.images.data import Dataset
 from clipgrid.study import parts
 from clipgrid.study.cells import Clip, replace
-from clipgrid.training import batches
+from clipgrid.training import batches, distributed
 from clipgrid.training.batches import Batches
 from clipgrid.training.history import History, Step
 from clipgrid.training.loop import advance, update
 from clipgrid.training.machine import set_up_process
 from clipgrid.training.randomness import Epochs, derive, generator
 from clipgrid.training.readouts import collapsed_below, measure
-from clipgrid.training.run import Run
+from clipgrid.training.run import Run, compile_only, compiled
 
 
 @pytest.fixture(autouse=True)
@@ -621,6 +622,69 @@ def test_a_compiled_model_trains_like_the_plain_one_or_says_what_it_lacks(traine
         assert float(one["loss"]) == pytest.approx(float(other["loss"]), rel=1e-3)
     again = trained(compiled, "T2", "T4", at="again")
     assert (again.cells["T4"], again.history) == (continued.cells["T4"], continued.history)
+
+
+needs_a_compiler = pytest.mark.skipif(shutil.which("c++") is None, reason="there is no c++ here")
+
+
+@pytest.fixture
+def graphs():
+    """A function: how many the compiler has made since."""
+    compile_only.cache_clear()
+    before = counters["stats"]["unique_graphs"]
+    return lambda: counters["stats"]["unique_graphs"] - before
+
+
+@needs_a_compiler
+def test_what_is_compiled_for_a_run_serves_the_next_ones_to_the_same_bits(trained, graphs):
+    runs = [replace(MOMENTUM, model=NETS[2], compile="default", seed=seed) for seed in range(3)]
+    packed = trained.pack({run: ["T2"] for run in runs})
+    assert graphs() == 1
+    compile_only.cache_clear()
+    alone = trained(runs[2], "T2", at="alone")
+    assert graphs() == 2
+    assert packed[runs[2].name].results == alone.results
+
+
+@needs_a_compiler
+def test_a_model_is_compiled_where_processes_share_its_batches_too(
+    digits, tmp_path, monkeypatch, graphs
+):
+    monkeypatch.setattr(
+        distributed, "wrap", lambda model, _: torch.nn.parallel.DistributedDataParallel(model)
+    )
+    file = f"file://{tmp_path / 'meeting'}"
+    torch.distributed.init_process_group("gloo", init_method=file, rank=0, world_size=1)
+    try:
+        trajectory = replace(MOMENTUM, model=NETS[2], compile="default")
+        advance(Run(trajectory, Dataset.load(digits), set()), 2)
+    finally:
+        torch.distributed.destroy_process_group()
+    assert graphs() == 1
+
+
+def test_the_compiler_forgets_what_another_net_or_batch_was_compiled_to(monkeypatch):
+    forgotten = []
+    compile_only.cache_clear()
+    monkeypatch.setattr(torch, "compile", lambda model, mode: model)
+    monkeypatch.setattr(torch.compiler, "reset", lambda: forgotten.append(True))
+    one = replace(MOMENTUM, compile="default")
+    graph = replace(one, compile="reduce-overhead")
+    for changed, times in (
+        (one, 1),
+        (replace(one, seed=1, learning_rate=0.1, clip=2), 0),
+        (replace(one, model="alexnet:width=0.25"), 1),
+        (one, 1),
+        (replace(one, batch_size=4), 1),
+        (replace(one, accumulation_steps=2), 0),
+        (replace(one, precision="bfloat16"), 1),
+        (graph, 1),
+        (graph, 1),
+        (MOMENTUM, 0),
+    ):
+        forgotten.clear()
+        compiled(torch.nn.Identity(), changed, (1, 8, 10))
+        assert len(forgotten) == times, changed
 
 
 # ---- divergence ---------------------------------------------------------------------------------

@@ -1,9 +1,9 @@
 """A run: the weights after a number of steps, and all that leads to the next ones."""
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -50,12 +50,8 @@ class Run:
             decay: Average(decay, trajectory.ema_warmup, self.weights.flat)
             for decay in sorted(decays)
         }
-        self.shared = distributed.wrap(self.model, self.device)
-        self.forward: Callable = self.shared
-        if trajectory.compile != "none":
-            torch.use_deterministic_algorithms(True)  # for the compiler as well
-            torch.compiler.reset()  # else after some runs torch would give up compiling, silently
-            self.forward = torch.compile(self.shared, mode=trajectory.compile)
+        # Compiled within: torch compiles nothing of a model that shares its batches, silently.
+        self.forward = distributed.wrap(compiled(self.model, trajectory, shape), self.device)
         self.images = images or Images(dataset.images, self.device)
         self.batches = Batches(trajectory, dataset, self.images)
         self.step = 0
@@ -74,7 +70,7 @@ class Run:
         for some_images, some_labels in zip(images.chunk(parts), labels.chunk(parts), strict=True):
             last = len(losses) == parts - 1
             # Processes that share a batch add their gradients up once, at its last part.
-            with nullcontext() if last else distributed.no_sync(self.shared):
+            with nullcontext() if last else distributed.no_sync(self.forward):
                 with self.autocast():
                     logits = self.forward(some_images)
                 loss = nn.functional.cross_entropy(logits.float(), some_labels)
@@ -156,6 +152,26 @@ class Run:
             for decay in self.averages:
                 for name, tensor in self.weights_of(decay).items():
                     tensor.copy_(state["averages"][decay][name])
+
+
+def compiled(model: nn.Module, trajectory: Trajectory, shape: tuple[int, int, int]) -> nn.Module:
+    """The model, compiled if so asked. What was compiled for one run serves the next ones of the
+    same net and batches. (A CUDA graph is of one run's memory, and serves no other.)"""
+    if trajectory.compile == "none":
+        return model
+    torch.use_deterministic_algorithms(True)  # for the compiler as well
+    if trajectory.compile == "reduce-overhead":
+        compile_only.cache_clear()
+    batch = trajectory.batch_size // trajectory.accumulation_steps
+    compile_only(trajectory.model, shape, batch, trajectory.precision, trajectory.device)
+    return cast(nn.Module, torch.compile(model, mode=trajectory.compile))
+
+
+@functools.lru_cache(maxsize=1)
+def compile_only(*settings: object) -> None:
+    """The compiler forgets what it knows of any other settings: after some that differ it would
+    give up, silently."""
+    torch.compiler.reset()
 
 
 @contextmanager

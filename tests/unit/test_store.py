@@ -383,6 +383,34 @@ def test_a_state_of_another_kind_of_machine_is_not_continued(trained, capsys, el
     assert run.results[1] == trained(MOMENTUM, "T5", at="clean").results[1]
 
 
+@pytest.mark.parametrize(
+    ("of_torch", "theirs", "ours"),
+    [
+        ("torch.cuda.get_device_name", "NVIDIA A100-SXM4-40GB", "NVIDIA H100 80GB HBM3"),
+        ("torch.utils.collect_env.get_nvidia_driver_version", "550.54", "560.35"),
+        ("torch.backends.cudnn.version", "90100", "90500"),
+    ],
+)
+def test_a_state_of_another_gpu_driver_or_cudnn_is_passed_over_with_the_reason(
+    tmp_path, monkeypatch, capsys, of_torch, theirs, ours
+):
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a GPU")
+    store = Store(tmp_path, {"seed": 0}, "cuda")
+    for made_by in (theirs, ours):
+        monkeypatch.setattr(of_torch, lambda *_, said=made_by: said)
+        machine.stamp.cache_clear()
+        if made_by == theirs:
+            store.save_state({"step": 3, "averages": {}})
+            assert store.newest_state(1, 3, set()) == {"step": 3, "averages": {}}
+    assert store.newest_state(1, 3, set()) is None
+    machine.stamp.cache_clear()
+    said = capsys.readouterr().err
+    assert f"passing over {tmp_path / '00000003.pt'}, not a state of this machine: " in said
+    made_by, _, here = said.partition("and bits differ on ")
+    assert theirs in made_by
+    assert ours in here
+
+
 def test_readouts_of_another_kind_of_machine_are_taken_where_all_are_there(
     trained, elsewhere, nothing_is_trained
 ):
@@ -467,34 +495,62 @@ def test_a_fault_of_the_trainers_own_leaves_its_traceback_in_the_log(trained, ca
     assert "Traceback" in capsys.readouterr().err
 
 
-def test_a_fault_of_the_gpu_ends_the_pack_at_once(trained, monkeypatch):
+def failing(monkeypatch, trajectory, error):
+    """From then on the steps of that run end in `error`. The runs that take a step, in order."""
     begun = []
 
-    def fault(run):
-        begun.append(run.trajectory)
-        raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
-
-    monkeypatch.setattr(loop, "update", fault)
-    with pytest.raises(torch.AcceleratorError, match="illegal memory access"):
-        trained.pack({MOMENTUM: ["T4"], replace(MOMENTUM, seed=1): ["T4"]})
-    assert begun == [MOMENTUM]
-
-
-def test_after_a_run_without_memory_the_next_one_finds_it_free(trained, monkeypatch):
-    freed = []
-    update = loop.update
-
-    def short(run):
-        if run.trajectory == MOMENTUM:
-            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
-        assert freed
+    def fail(run):
+        if run.trajectory not in begun:
+            begun.append(run.trajectory)
+        if run.trajectory == trajectory:
+            raise error
         return update(run)
 
-    monkeypatch.setattr(loop, "update", short)
-    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: freed.append(True))
-    with pytest.raises(InputError, match="1 of 2 runs failed: CUDA out of memory"):
-        trained.pack({MOMENTUM: ["T4"], replace(MOMENTUM, seed=1): ["T4"]})
-    assert "T4.json" in trained.kept(replace(MOMENTUM, seed=1))
+    update = loop.update
+    monkeypatch.setattr(loop, "update", fail)
+    return begun
+
+
+def test_a_fault_of_the_gpu_ends_the_pack_at_once_and_what_was_finished_is_kept(
+    trained, monkeypatch
+):
+    first, faulty, last = (replace(MOMENTUM, seed=seed) for seed in range(3))
+    runs = {run: ["T4", "T4_ema0.9"] for run in (first, faulty, last)}
+    fault = torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+    with monkeypatch.context() as context:
+        begun = failing(context, faulty, fault)
+        with pytest.raises(torch.AcceleratorError, match="illegal memory access"):
+            trained.pack(runs)
+    assert begun == [first, faulty]
+    assert not trained.files()[0].exists()
+    begun = failing(monkeypatch, None, None)
+    again = trained.pack(runs)
+    assert begun == [faulty, last]
+    assert {n: r.results for n, r in again.items()} == {
+        n: r.results for n, r in trained.pack(runs, at="clean").items()
+    }
+
+
+def test_a_run_without_memory_leaves_it_to_the_others_and_is_trained_the_next_time(
+    trained, monkeypatch
+):
+    short, other = MOMENTUM, replace(MOMENTUM, seed=1)
+    runs = {short: ["T4"], other: ["T4"]}
+    freed = []
+    with monkeypatch.context() as context:
+        error = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.")
+        failing(context, short, error)
+        context.setattr(
+            torch.cuda, "empty_cache", lambda: freed.append(trained.store(other).exists())
+        )
+        with pytest.raises(InputError, match="1 of 2 runs failed: CUDA out of memory") as failed:
+            trained.pack(runs)
+    assert str(failed.value).endswith(f"({short.name})")
+    assert freed == [False]  # before the other one was begun
+    assert "T4.json" in trained.kept(other)
+    begun = failing(monkeypatch, None, None)
+    assert set(trained.pack(runs)) == {short.name, other.name}
+    assert begun == [short]
 
 
 def test_a_signal_ends_the_pack_and_not_only_the_run(trained, monkeypatch, capsys):

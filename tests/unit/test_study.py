@@ -234,6 +234,14 @@ def test_one_fault_is_reported_alone(config):
     assert faults(config) == ["training.batch_size: must be at least 2, not 1"]
 
 
+def test_a_cuda_graph_of_a_batch_in_parts_is_one_fault(config):
+    config["training"] |= {"device": "cuda", "compile": "reduce-overhead", "accumulation_steps": 2}
+    assert faults(config) == [
+        "training.compile: a CUDA graph's output is overwritten by the next part:"
+        " with accumulation_steps above 1, take default"
+    ]
+
+
 def test_a_missing_key_is_named(config):
     del config["clips"]
     assert "clips: missing" in faults(config)

@@ -1,5 +1,6 @@
 """In order of value: a machine may be lent for minutes."""
 
+import csv
 import json
 import os
 import signal
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 from torch import nn
 from where import DEVICE, SMALL
 
@@ -22,10 +24,12 @@ from clipgrid.images.loading import Images
 from clipgrid.study import parts
 from clipgrid.study.cells import Clip, Readout, Trajectory, replace
 from clipgrid.study.packs import Pack
+from clipgrid.training import distributed
 from clipgrid.training.loop import advance, update
 from clipgrid.training.machine import set_up_process
 from clipgrid.training.readouts import measure
 from clipgrid.training.run import Run
+from clipgrid.training.states import Store
 
 SOURCE = Path(clipgrid.__file__).parents[1]
 NETS = ("alexnet:width=0.25", "vgg11:width=0.25", "resnet18:width=0.25")
@@ -261,6 +265,20 @@ def test_a_large_set_is_read_while_the_gpu_computes(large, monkeypatch, found, n
         found[f"ms a step at 224 px, {net}, resident {resident}"] = 1000 * seconds
 
 
+def test_what_a_state_takes_to_write(small, tmp_path, found):
+    run = Run(
+        replace(BASE, model=f"alexnet:width={0.125 if SMALL else 1}"), Dataset.load(small), {0.9}
+    )
+    store = Store(tmp_path, {}, DEVICE)
+    update(run)
+    for _ in range(2):
+        started = synchronized()
+        assert store.save_state(run.state_dict())
+        seconds = synchronized() - started
+    megabytes = (tmp_path / "00000001.pt").stat().st_size / 1e6
+    found["seconds to write a state, MB of it"] = seconds, megabytes
+
+
 def test_alexnet_takes_images_of_256_px(noise, device):
     run = Run(
         replace(BASE, model="alexnet:width=0.125", batch_size=8),
@@ -269,3 +287,39 @@ def test_alexnet_takes_images_of_256_px(noise, device):
     )
     advance(run, 2)
     assert run.diverged_at is None
+
+
+@pytest.mark.parametrize("net", [NETS[0], NETS[2]])
+def test_a_process_that_shares_its_batches_with_none_has_the_bits_of_one_alone(
+    small, tmp_path, net
+):
+    set_up_process()
+    trajectory, dataset = replace(BASE, model=net, accumulation_steps=2), Dataset.load(small)
+    alone, shared = (Run(trajectory, dataset, set()) for _ in range(2))
+    file = f"file://{tmp_path / 'meeting'}"
+    dist.init_process_group(distributed.BACKENDS[DEVICE], init_method=file, rank=0, world_size=1)
+    try:
+        shared.forward = nn.parallel.DistributedDataParallel(shared.model)
+        for run in (alone, shared):
+            advance(run, 20)
+    finally:
+        dist.destroy_process_group()
+    assert measure(shared, None)["weights_sha256"] == measure(alone, None)["weights_sha256"]
+
+
+def test_two_processes_take_the_steps_of_one(small, tmp_path):
+    """To float tolerance: their gradients add up in another order."""
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    told = []
+    for processes, launcher in ((1, []), (2, torchrun)):
+        runs = {replace(BASE, gpus_per_run=processes): ["T20"]}
+        folder = tmp_path / str(processes)
+        _, _, _, *arguments = command(runs, small, folder)
+        script = Path(__file__).with_name("shared.py")
+        environment = os.environ | {"PYTHONPATH": str(SOURCE), "OMP_NUM_THREADS": "1"}
+        subprocess.run([sys.executable, *launcher, script, *arguments], env=environment, check=True)
+        histories = (folder / "histories.csv").read_text().splitlines()
+        told.append(list(csv.DictReader(histories)))
+    for one, two in zip(*told, strict=True):
+        for column in ("loss", "norm", "coefficient"):
+            assert float(two[column]) == pytest.approx(float(one[column]), rel=1e-3)

@@ -14,6 +14,7 @@ from clipgrid import InputError
 
 PROCESSES = int(os.environ.get("WORLD_SIZE", 1))
 RANK = int(os.environ.get("RANK", 0)) if PROCESSES > 1 else 0  # a launcher around it may set one
+BACKENDS = {"cpu": "gloo", "cuda": "cpu:gloo,cuda:nccl"}
 
 
 def start(processes: int, device: str) -> None:
@@ -26,7 +27,7 @@ def start(processes: int, device: str) -> None:
     if processes > 1 and not dist.is_initialized():
         if device == "cuda":
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-        dist.init_process_group("cpu:gloo,cuda:nccl" if device == "cuda" else "gloo")
+        dist.init_process_group(BACKENDS[device])
 
 
 def stop() -> None:

@@ -43,6 +43,7 @@ MODELS = {"alexnet": 0.125, "vgg11": 0.0625, "resnet18": 0.125}  # and their wid
 AUGMENTATIONS = ("none", "flip", "crop")
 DECAY = 0.999
 WARM_UP = 20  # steps before the time is taken
+TARGET = ("--cores", "2", "results/cells.csv", "--configfile", "grid.yaml")  # of snakemake
 PACKAGES = ("torch", "torchvision", "lightning", "timm", "snakemake")
 
 
@@ -317,6 +318,20 @@ def batches(loader: Iterable, steps: int) -> Iterator:
     return itertools.islice(itertools.chain.from_iterable(itertools.repeat(loader)), steps)
 
 
+def trajectory_of(model: str, augmentation: str):
+    """What all train, but for its T and its average."""
+    from clipgrid.study.cells import Trajectory
+
+    return Trajectory(
+        model=f"{model}:width={MODELS[model]}",
+        optimizer="momentum:weight_decay=0.0005",
+        learning_rate=0.03,
+        clip=1,
+        augmentation=augmentation,
+        seed=0,
+    )
+
+
 def run(
     peer: str,
     model: str,
@@ -332,25 +347,15 @@ def run(
     import torch
 
     from clipgrid.images.data import Dataset
-    from clipgrid.study.cells import Trajectory
 
     if threads:
         torch.set_num_threads(threads)
     torch.manual_seed(0)
-    trajectory = Trajectory(
-        model=f"{model}:width={MODELS[model]}",
-        optimizer="momentum:weight_decay=0.0005",
-        learning_rate=0.03,
-        clip=1,
-        augmentation=augmentation,
-        seed=0,
-    )
-    dataset = Dataset.load(data)
-    job = Job(trajectory, dataset, steps, decay, workers, gate)
+    job = Job(trajectory_of(model, augmentation), Dataset.load(data), steps, decay, workers, gate)
     if peer != "clipgrid":
         from clipgrid import torchvision_on_cpu  # noqa: F401, before a peer imports torchvision
     test_accuracy = PEERS[peer](job)
-    images = (steps - job.warm_up) * trajectory.batch_size
+    images = (steps - job.warm_up) * job.trajectory.batch_size
     result = {
         "peer": peer,
         "model": model,
@@ -436,24 +441,41 @@ def loops(data: Path, steps: int, repetitions: int) -> dict:
     return figures
 
 
-def grid(data: Path, folder: Path, scale: float, speeds: dict) -> dict:
-    """Wall time of the article's grid: clipgrid's, and the fastest peer's, cell by cell: as many
-    at once as is fastest for it, and one at a time, with torch's threads and two workers."""
-    config = yaml.safe_load((ROOT / "config.yaml").read_text())
-    config["models"] = {model: config["models"][model] for model in MODELS}
-    config["optimizers"] = {"momentum": config["optimizers"]["momentum"]}
-    axes = {
+def axes_of_grid(scale: float) -> dict[str, list]:
+    """The article's, for each net, of one seed; each T divided by `scale`."""
+    return {
         "clips": [1, 10],
         "iterations": [max(2, round(t / scale)) for t in (500, 1000, 5000)],
         "ema": ["none", DECAY],
         "augmentations": list(AUGMENTATIONS),
         "seeds": [0],
     }
+
+
+def fastest_peer(model: str, speeds: dict) -> str:
+    """By the figures of `loops`."""
+    return max(PEERS.keys() - {"clipgrid"}, key=lambda p: speeds[model][p]["images_per_second"])
+
+
+def clipgrids_grid(axes: dict[str, list], folder: Path) -> tuple[float, dict]:
+    """clipgrid's wall time, from a fresh checkout in `folder` to the table, and what it trained."""
+    config = yaml.safe_load((ROOT / "config.yaml").read_text())
+    config["models"] = {model: config["models"][model] for model in MODELS}
+    config["optimizers"] = {"momentum": config["optimizers"]["momentum"]}
     del config["experiments"]  # all of the grid
-    config |= axes
+    copy_checkout(folder)
+    (folder / "grid.yaml").write_text(yaml.safe_dump(config | axes))
+    seconds = timed("snakemake", *TARGET, cwd=folder)
+    return seconds, json.loads((folder / "results" / "trained.json").read_text())
+
+
+def grid(data: Path, folder: Path, scale: float, speeds: dict) -> dict:
+    """Wall time of the article's grid: clipgrid's, and the fastest peer's, cell by cell: as many
+    at once as is fastest for it, and one at a time, with torch's threads and two workers."""
+    axes = axes_of_grid(scale)
     peers = {}
     for model in MODELS:
-        peer = max(PEERS.keys() - {"clipgrid"}, key=lambda p: speeds[model][p]["images_per_second"])
+        peer = fastest_peer(model, speeds)
         way = Way(**speeds[model][peer]["way"])
         # A threshold costs no time, and so one stands for all; an augmentation does.
         cells = [(t, d, a) for a in AUGMENTATIONS for t in axes["iterations"] for d in axes["ema"]]
@@ -465,13 +487,7 @@ def grid(data: Path, folder: Path, scale: float, speeds: dict) -> dict:
         peers[model]["seconds_of_clip_1_flip_one_at_a_time"] = round(one_at_a_time, 1)
         print(f"{model}, {peer}: {seconds:.1f} s for {len(cells)} cells", file=sys.stderr)
 
-    copy_checkout(folder)
-    study = folder / "grid.yaml"
-    study.write_text(yaml.safe_dump(config))
-    target = ("--cores", "2", "results/cells.csv", "--configfile", str(study))
-    own = timed("snakemake", *target, cwd=folder)
-    trained = json.loads((folder / "results" / "trained.json").read_text())
-
+    own, trained = clipgrids_grid(axes, folder)
     scaled_by = len(axes["clips"])
     theirs = scaled_by * sum(p["seconds_of_clip_1"] for p in peers.values())
     alone_by = scaled_by * len(AUGMENTATIONS)

@@ -52,6 +52,7 @@ CASES = {  # name: (settings that differ from BASE, steps)
     "no warm-up of averages": ({"ema_warmup": 1}, 6),
     "diverging": ({"learning_rate": 1e30, "clip": "inf"}, 6),
     "seed 7": ({"seed": 7}, 6),
+    "own split": ({"seed": 7, "split": "seed"}, 6),
 }
 DECAYS = (0.2, 0.9)
 USED = (

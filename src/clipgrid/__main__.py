@@ -51,7 +51,7 @@ def training_commands(commands) -> None:
     command = add(commands, prepare, "make the file of a data set that train reads")
     command.add_argument("--name", required=True, help="data set")
     command.add_argument("--size", type=int, required=True, help="side of the images, px")
-    command.add_argument("--split-seed", type=int, default=0, help="seed of the split")
+    command.add_argument("--split-seed", type=int, default=0, help="what draws the split")
     command.add_argument("--folder", type=Path, default=Path("data"), help="of the raw files")
     command.add_argument("--out", type=Path, required=True, help="file to make, e.g. data.pt")
     command.add_argument("--threads", type=int, default=1, help="that read image files")

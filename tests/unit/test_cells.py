@@ -40,6 +40,7 @@ trajectories = st.builds(
     schedule_steps=st.integers(0, 10**6),
     train_images=st.none() | st.integers(1, 10**6),
     label_noise=st.floats(0, 1, exclude_max=True),
+    split=st.sampled_from(["prepared", "seed"]),
     batch_size=st.integers(2, 10**6),
     evaluate_every=st.integers(1, 10**6),
     device=st.sampled_from(["cpu", "cuda"]),
@@ -238,6 +239,8 @@ def test_the_command_line_says_all_that_is_wrong_at_once(capsys):
         ("evaluate_every", 0),
         ("schedule", "linearly"),
         ("schedule_steps", -1),
+        ("split", "none"),
+        ("split", 3),
         ("train_images", -1),
         ("label_noise", 1.5),
         ("label_noise", math.nan),
@@ -289,7 +292,7 @@ def test_a_key_is_json_without_infinity(trajectory):
 CHANGES = {
     **{"model": "vgg11", "optimizer": "rmsprop", "clip": 1, "augmentation": "flip"},
     **{"schedule": "cosine", "precision": "bfloat16", "compile": "default", "device": "cuda"},
-    **{"label_noise": 0.5},
+    **{"label_noise": 0.5, "split": "seed"},
 }
 
 

@@ -87,6 +87,50 @@ def test_mean_and_std_are_of_the_training_images_only(dataset):
     assert dataset.about["mean"] != pytest.approx([dataset.images.numpy().mean() / 255], rel=1e-9)
 
 
+# ---- a split anew -------------------------------------------------------------------------------
+
+
+def anew(dataset, seed):
+    return dataset.split_anew(torch.Generator().manual_seed(seed))
+
+
+def test_a_split_anew_is_another_that_shares_no_image_and_leaves_none_out(dataset):
+    splits = [dataset, anew(dataset, 0), anew(dataset, 1)]
+    for split in splits:
+        together = torch.cat([split.train, split.validation, split.test])
+        assert torch.equal(together.sort().values, torch.arange(1797))
+    for name in SPLITS:
+        assert len({tuple(sorted(getattr(split, name).tolist())) for split in splits}) == 3
+    assert torch.equal(anew(dataset, 1).test, splits[-1].test)
+    assert splits[-1].checksum == dataset.checksum  # what it is drawn from
+
+
+@pytest.mark.parametrize("name", SPLITS)
+def test_a_split_anew_has_as_many_images_of_each_class_in_each_set(dataset, name):
+    before, after = (
+        torch.bincount(split.labels[getattr(split, name)]) for split in (dataset, anew(dataset, 3))
+    )
+    assert torch.equal(before, after)
+
+
+def test_each_image_of_a_class_is_as_likely_in_each_set(dataset):
+    n = 400
+    found = sum(torch.bincount(anew(dataset, s).test, minlength=1797) for s in range(n))
+    counts = torch.bincount(dataset.labels[dataset.test]) / torch.bincount(dataset.labels)
+    share = counts[dataset.labels]
+    deviations = (found - n * share) / (n * share * (1 - share)).sqrt()
+    assert deviations.abs().max() < 5
+    assert 0.9 < deviations.std() < 1.1
+
+
+def test_mean_and_std_of_a_split_anew_are_of_its_training_images(dataset):
+    split = anew(dataset, 5)
+    values = dataset.images[split.train].numpy().astype(np.float64) / 255
+    assert split.about["mean"] == pytest.approx([values.mean()], rel=1e-12)
+    assert split.about["std"] == pytest.approx([values.std(ddof=1)], rel=1e-12)
+    assert split.about["mean"] != dataset.about["mean"]
+
+
 def test_the_same_settings_give_the_same_data(dataset, tmp_path):
     again = prepare("digits", 12, 0, tmp_path)
     assert again.checksum == dataset.checksum
@@ -97,6 +141,12 @@ def test_the_same_settings_give_the_same_data(dataset, tmp_path):
 @pytest.mark.parametrize(("size", "split_seed"), [(12, 1), (8, 0)])
 def test_another_split_or_size_has_another_checksum(dataset, size, split_seed, tmp_path):
     assert prepare("digits", size, split_seed, tmp_path).checksum != dataset.checksum
+
+
+@pytest.mark.parametrize("split_seed", [-1, 2**32])
+def test_a_number_that_draws_no_split_is_one_error(split_seed, tmp_path):
+    with pytest.raises(InputError, match=r"split_seed: must be from 0 to 2\^32 - 1, not"):
+        prepare("digits", 8, split_seed, tmp_path)
 
 
 def test_a_set_that_is_in_the_store_is_not_prepared_again(tmp_path, monkeypatch):
@@ -146,7 +196,7 @@ def test_prepared_files_keep_their_names_and_their_content(tmp_path):
     checksum = prepare("digits", 8, 0, tmp_path).checksum
     assert checksum == "50a0492de63ccaf0e411044f18610a94bd5e52d103f9a358c72dd35b513920be"
     stored = [path.name for path in (tmp_path / "prepared" / "store" / "data").iterdir()]
-    assert stored == ["7941bcfb6267f9eb.pt"]
+    assert stored == ["2f8e615149f07581.pt"]
 
 
 # ---- data sets as parts -------------------------------------------------------------------------
@@ -274,7 +324,7 @@ def test_mnist_and_its_like_are_read_from_a_folder_of_their_four_files(name, idx
     both = [np.concatenate([x["train"], x["t10k"]]) for x in (images, labels)]
     assert np.array_equal(dataset.images[:, 0].numpy(), both[0])
     assert np.array_equal(dataset.labels.numpy(), both[1])
-    assert dataset.test.tolist() == list(range(60, 80))
+    assert sorted(dataset.test.tolist()) == list(range(60, 80))
     rest = torch.cat([dataset.train, dataset.validation])
     assert sorted(rest.tolist()) == list(range(60))
     assert len(dataset.validation) == math.ceil(0.2 * 60)
@@ -347,7 +397,7 @@ def test_cifar_is_read_as_torchvision_reads_it(cifar_files, tmp_path):
         image, label = theirs[i]
         assert np.array_equal(dataset.images[i].permute(1, 2, 0).numpy(), np.asarray(image))
         assert dataset.labels[i] == label
-    assert dataset.test.tolist() == [20, 21, 22, 23]
+    assert sorted(dataset.test.tolist()) == [20, 21, 22, 23]
     assert dataset.about["sources"]["files"] == 7
 
 
@@ -437,16 +487,33 @@ def test_the_parts_that_a_folder_has_are_kept(tmp_path):
         write_images(folder / part, {"cat": n, "dog": n})
     dataset = prepare("imagefolder", 8, 0, folder, tmp_path)
     assert dataset.about["images"] == {"train": 12, "validation": 6, "test": 4}
-    assert dataset.train.tolist() == list(range(12))
-    assert dataset.validation.tolist() == list(range(12, 18))
+    assert sorted(dataset.train.tolist()) == list(range(12))
+    assert sorted(dataset.validation.tolist()) == list(range(12, 18))
+    assert dataset.about["own_splits"] == ["validation", "test"]
+    assert anew(dataset, 1) is dataset
+
+
+def test_the_images_of_a_part_that_is_kept_are_in_no_order(tmp_path):
+    """Looks take the first of them, and files lie class by class."""
+    folder = tmp_path / "pets"
+    for part, n in (("train", 20), ("val", 20), ("test", 20)):
+        write_images(folder / part, {"cat": n, "dog": n})
+    dataset = prepare("imagefolder", 8, 0, folder, tmp_path)
+    for name in SPLITS:
+        assert 4 < dataset.labels[getattr(dataset, name)][:20].sum() < 16
 
 
 def test_a_folder_with_a_test_set_has_its_validation_images_drawn(tmp_path):
     folder = tmp_path / "pets"
     for part, n in (("train", 5), ("test", 2)):
         write_images(folder / part, {"cat": n, "dog": n})
-    images = prepare("imagefolder", 8, 0, folder, tmp_path).about["images"]
-    assert images == {"train": 8, "validation": 2, "test": 4}
+    dataset = prepare("imagefolder", 8, 0, folder, tmp_path)
+    assert dataset.about["images"] == {"train": 8, "validation": 2, "test": 4}
+    splits = [anew(dataset, seed) for seed in range(20)]
+    assert len({tuple(sorted(split.validation.tolist())) for split in splits}) > 10
+    for split in splits:
+        assert torch.equal(split.test, dataset.test)
+        assert sorted(torch.cat([split.train, split.validation]).tolist()) == list(range(10))
 
 
 KINDS = {
@@ -514,7 +581,9 @@ def test_a_corrupt_image_is_left_out_and_named(content, pets, tmp_path, capfd):
     dataset = prepare("imagefolder", 16, 0, pets, tmp_path)
     assert dataset.about["images"] == {"train": 12, "validation": 3, "test": 4}
     assert dataset.about["unreadable"] == [13]
-    assert 13 not in torch.cat([dataset.train, dataset.validation, dataset.test])
+    for split in (dataset, anew(dataset, 0), anew(dataset, 1)):
+        together = torch.cat([split.train, split.validation, split.test]).tolist()
+        assert sorted(together) == [i for i in range(20) if i != 13]
     assert about(dataset, tmp_path)["unreadable"] == ["dog/3.jpg"]
     assert "dog/3.jpg is left out: " in capfd.readouterr().err
 
@@ -630,14 +699,15 @@ def test_ctrl_c_is_one_line(tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().err == "clipgrid: stopped; the same command goes on from here\n"
 
 
-def test_a_channel_of_one_value_can_be_trained_on(pets, tmp_path):
+@pytest.mark.parametrize("value", [0, 201])
+def test_a_channel_of_one_value_can_be_trained_on(pets, tmp_path, value):
     for file in pets.rglob("*.jpg"):
         pixels = np.asarray(Image.open(file)).copy()
-        pixels[..., 2] = 0
+        pixels[..., 2] = value
         file.unlink()
         Image.fromarray(pixels).save(file.with_suffix(".png"))
     dataset = prepare("imagefolder", 16, 0, pets, tmp_path)
-    assert (dataset.about["mean"][2], dataset.about["std"][2]) == (0, 1)
+    assert (dataset.about["mean"][2], dataset.about["std"][2]) == (value / 255, 1)
     assert min(dataset.about["std"][:2]) < 0.5
 
 

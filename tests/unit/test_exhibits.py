@@ -140,7 +140,7 @@ CLAIM = {
 
 ABOUT = {
     **{"name": "digits", "source": "scikit-learn", "licence": "CC BY 4.0", "checksum": "0" * 64},
-    **{"images": {"train": 9, "validation": 9, "test": 9}, "split_seed": 0},
+    **{"images": {"train": 9, "validation": 9, "test": 9}, "own_splits": ["test"]},
     **{"unreadable": [], "converted": {}, "classes": list("ab")},
 }
 CLAIMS_FILE = """
@@ -225,7 +225,9 @@ def test_the_start_page_and_the_checklist_state_one_time(results):
     answers = re.findall("<td>(.*?)</td><td>(.*?)</td>", page, re.DOTALL)
     answers = {question: " ".join(answer.split()) for question, answer in answers}
     assert answers["How much compute?"].startswith(words)
-    assert answers["How many seeds?"].startswith("3 in an arm.")
+    assert answers["How many seeds?"].startswith("3 in an arm. A seed decides split, weights,")
+    split = "9 test images, drawn anew by each seed (but for the test images, which"
+    assert split in answers["Which data?"]
 
 
 def test_a_study_without_claims_has_a_start_page_a_checklist_and_figures_without_them(results):

@@ -118,6 +118,20 @@ def test_the_json_of_a_study_spells_clips_as_its_yaml_does(config):
     assert parse(json.loads(to_json(study))) == study
 
 
+@pytest.mark.parametrize(
+    ("split", "trained", "prepared"),
+    [(None, "seed", 0), ("seed", "seed", 0), (0, "prepared", 0), ("3", "prepared", 3)],
+)
+def test_each_seed_draws_its_own_split_unless_a_number_draws_one(config, split, trained, prepared):
+    if split is not None:
+        put(config, "data.split", split)
+    study = parse(config)
+    assert {cell.trajectory.split for cell in grid.cells(study)} == {trained}
+    assert study.data.split_seed == prepared
+    spelled = json.loads(to_json(study))["data"]["split"]
+    assert spelled == ("seed" if trained == "seed" else prepared)
+
+
 def test_a_study_can_not_be_changed(config):
     study = parse(config)
     with pytest.raises(ValidationError, match="frozen"):
@@ -162,6 +176,14 @@ def test_a_study_can_not_be_changed(config):
         ("training.gpus_per_run", 0, "training.gpus_per_run", "at least 1, not 0"),
         ("data.name", "imagefoldr", "data.name", "did you mean imagefolder?"),
         ("data.folder", "mine", "data.folder", "digits come with scikit-learn and have none"),
+        ("data.split", "none", "data.split", "must be seed (each seed draws its own split), or a"),
+        ("data.split", "seeds", "data.split", "(it draws one split for all seeds), not 'seeds'"),
+        ("data.split", -1, "data.split", "must be seed"),
+        ("data.split", 2**32, "data.split", "0 to 2^32 - 1"),
+        ("data.split", 0.5, "data.split", "not 0.5"),
+        ("data.split", True, "data.split", "not True"),
+        ("data.split", None, "data.split", "not None"),
+        ("data.split_seed", 0, "data.split_seed", "unknown key; did you mean split?"),
         ("train_images", [2000], "train_images", "more than the 1149 training images of digits"),
         ("training.accumulation_steps", 0, "training.accumulation_steps", "at least 1, not 0"),
         ("training.ema_warmup", 0, "training.ema_warmup", "must be at least 1, not 0"),

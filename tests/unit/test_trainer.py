@@ -272,9 +272,50 @@ def test_label_noise_exchanges_its_share_of_the_training_labels_and_no_others(di
     assert torch.equal(Run(MOMENTUM, dataset, set()).batches.labels, dataset.labels)
 
 
+def test_a_seed_draws_its_own_split_where_the_trajectory_says_so(digits):
+    dataset = Dataset.load(digits)
+    own = replace(MOMENTUM, split="seed")
+    runs = [Run(replace(own, seed=seed), dataset, set()) for seed in (0, 0, 1)]
+    sets = [set(run.dataset.train.tolist()) for run in runs]
+    assert sets[0] == sets[1] != sets[2]
+    assert sets[0] != set(dataset.train.tolist())
+    assert Run(MOMENTUM, dataset, set()).dataset is dataset
+    for run, its in zip(runs, sets, strict=True):
+        drawn = torch.cat([run.batches.indices(t) for t in range(150)])  # 1200 images: an epoch
+        assert set(drawn.tolist()) == its
+        assert run.batches.mean.flatten().tolist() == pytest.approx(run.dataset.about["mean"])
+    assert torch.equal(runs[0].dataset.test, runs[1].dataset.test)
+    assert runs[0].dataset.about["mean"] != runs[2].dataset.about["mean"]
+
+
+def test_arms_that_share_a_seed_share_its_split(digits):
+    dataset = Dataset.load(digits)
+    own = replace(MOMENTUM, split="seed", seed=4)
+    others = {"clip": math.inf, "learning_rate": 0.1, "model": "vgg11:width=0.0625"}
+    one, other = (Run(t, dataset, set()).dataset for t in (own, replace(own, **others)))
+    for name in ("train", "validation", "test"):
+        assert torch.equal(getattr(one, name), getattr(other, name))
+
+
+def test_a_part_of_the_images_and_label_noise_are_of_the_seeds_own_split(digits):
+    dataset = Dataset.load(digits)
+    settings = {"split": "seed", "seed": 2, "train_images": 50, "label_noise": 0.4}
+    run = Run(replace(MOMENTUM, **settings), dataset, set())
+    own = run.dataset
+    assert set(run.batches.index.tolist()) <= set(own.train.tolist())
+    changed = run.batches.labels != dataset.labels
+    assert changed[own.train].float().mean() == pytest.approx(0.4, abs=0.06)
+    assert not changed[torch.cat([own.validation, own.test])].any()
+
+
 @pytest.mark.parametrize(
     "setting",
-    [{"schedule": "cosine", "schedule_steps": 9}, {"train_images": 20}, {"label_noise": 0.4}],
+    [
+        {"schedule": "cosine", "schedule_steps": 9},
+        {"train_images": 20},
+        {"label_noise": 0.4},
+        {"split": "seed"},
+    ],
     ids=str,
 )
 def test_an_unusual_run_that_is_continued_is_the_run_that_was_never_interrupted(trained, setting):

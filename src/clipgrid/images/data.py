@@ -1,4 +1,4 @@
-"""Data sets → one file: uint8 images, labels, a fixed split, and where it all came from.
+"""Data sets → one file: uint8 images, labels, a split, and where it all came from.
 
 The file is laid out at its full size first and filled in afterwards, in place. So preparing needs
 the space before it begins, no memory to speak of, and goes on where it was broken off; and training
@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import math
 import mmap
 import os
 import shutil
@@ -17,7 +18,7 @@ import sys
 import tempfile
 import zlib
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,17 +36,19 @@ if TYPE_CHECKING:
 
 VALIDATION, MOST_VALIDATION = 0.2, 50_000  # of the images that are not test images
 TEST = 0.2  # of all images, where the data set comes without a test set
-VERSION = 1  # of the files' layout and of how images are read: raise it when either changes
+VERSION = 2  # of the files' layout and of how images are read: raise it when either changes
 CHUNK = 256  # images read at once
 
 
 @dataclass(frozen=True)
 class Dataset:
     """A prepared data set: `images` uint8 [N, C, S, S], `labels` int64 [N], and three sets of
-    indices into them that share none."""
+    indices into them that share none. `sums` int64 [N, 2, C] are of each image's values and of
+    their squares."""
 
     images: Tensor
     labels: Tensor
+    sums: Tensor
     train: Tensor
     validation: Tensor
     test: Tensor
@@ -66,7 +69,6 @@ class Dataset:
             raise InputError(
                 f"{path}: no prepared data set ({reason}); `python -m clipgrid prepare` makes one"
             ) from error
-        mean, std = file["statistics"].tolist()
         content, sources = (bytes(checksum.tolist()).hex() for checksum in file["checksums"])
         converted = {
             what: int((file["notes"] & flag != 0).sum()) for flag, what in CONVERSIONS.items()
@@ -76,13 +78,41 @@ class Dataset:
             "images": {name: len(split) for name, split in zip(SPLITS, splits, strict=True)},
             "unreadable": left_out.tolist(),
             "converted": {what: count for what, count in converted.items() if count},
-            "mean": mean,
-            "std": std,
             "checksum": content,
             "sources": {"files": len(file["digests"]), "sha256": sources},
         }
         train, validation, test = splits
-        return cls(file["images"], file["labels"], train, validation, test, about)
+        data = file["images"], file["labels"], file["sums"]
+        return cls(*data, train, validation, test, about).normalized()
+
+    def split_anew(self, draws: torch.Generator) -> Dataset:
+        """The data set with another split of what doesn't come split: in each class, images change
+        places, so that the sets keep their sizes and each class its share."""
+        splits = {name: getattr(self, name) for name in SPLITS}
+        drawn = [name for name in SPLITS if name not in self.about["own_splits"]]
+        if drawn == ["train"]:
+            return self
+        places = torch.cat([splits[name] for name in drawn])
+        labels = self.labels[places]
+        others = torch.randperm(len(places), generator=draws)
+        others = others[labels[others].argsort(stable=True)]  # class by class, in random order
+        images = torch.empty_like(places)
+        images[labels.argsort(stable=True)] = places[others]
+        parts = images.split([len(splits[name]) for name in drawn])
+        return replace(self, **dict(zip(drawn, parts, strict=True))).normalized()
+
+    def normalized(self) -> Dataset:
+        """Its `about` has the mean and standard deviation of the training images' values, 0 to 1, a
+        channel each. A channel of one value has the deviation 1: it is only shifted."""
+        n = len(self.train) * self.images.shape[-1] ** 2
+        totals, squares = self.sums[self.train].sum(0).tolist()
+        # Whole numbers, as large as need be: nothing is lost where a variance is small.
+        deviations = [
+            math.sqrt((n * square - total**2) / (n * (n - 1))) / 255
+            for total, square in zip(totals, squares, strict=True)
+        ]
+        mean, std = [total / n / 255 for total in totals], [one or 1.0 for one in deviations]
+        return replace(self, about={**self.about, "mean": mean, "std": std})
 
 
 def prepare(
@@ -97,6 +127,8 @@ def prepare(
     """
     if size < SMALLEST_IMAGE:
         raise InputError(f"size: must be at least {SMALLEST_IMAGE}, not {size}")
+    if not 0 <= split_seed < 2**32:
+        raise InputError(f"split_seed: must be from 0 to 2^32 - 1, not {split_seed}")
     if out.suffix == ".json":
         raise InputError(f"{out}: a .json beside it describes it; give it another ending")
     source = open_source(name, folder.expanduser(), size)
@@ -104,6 +136,7 @@ def prepare(
         "name": name,
         "size": size,
         "split_seed": split_seed,
+        "own_splits": [name for i, name in enumerate(SPLITS) if (source.split == 1 + i).any()],
         "classes": source.classes,
         "source": source.origin,
         "licence": source.licence,
@@ -124,7 +157,7 @@ def prepare(
         except InputError:
             unfinished.unlink()  # other images will have another name
             raise
-        describe(file)
+        checksum(file)
         flush(unfinished)
         unfinished.rename(path)
     link(path, out)
@@ -189,7 +222,7 @@ def lay_out(path: Path, source: Source, about: dict) -> None:
             "sizes": torch.empty(len(SPLITS) + 1, dtype=torch.int64),
             "notes": torch.empty(n, dtype=torch.uint8),
             "digests": torch.empty(len(source.digests) or n, 32, dtype=torch.uint8),
-            "statistics": torch.empty(2, source.channels, dtype=torch.float64),
+            "sums": torch.empty(n, 2, source.channels, dtype=torch.int64),
             "checksums": torch.empty(2, 32, dtype=torch.uint8),
             "about": about,
         }
@@ -223,7 +256,9 @@ def fill(file: dict, path: Path, source: Source, size: int, threads: int) -> Non
     """Read the images that haven't been yet into the `file` at `path`."""
     from tqdm import tqdm
 
-    images, notes, digests = (file[key].numpy() for key in ("images", "notes", "digests"))
+    images, sums, notes, digests = (
+        file[key].numpy() for key in ("images", "sums", "notes", "digests")
+    )
     n = len(notes)
     file["labels"].copy_(source.labels)
     if source.digests:
@@ -234,6 +269,9 @@ def fill(file: dict, path: Path, source: Source, size: int, threads: int) -> Non
         images[chunk], how, sha256 = source.read(chunk, size)
         if not source.digests:
             digests[chunk] = sha256
+        values = images[chunk].reshape(len(images[chunk]), images.shape[1], -1)
+        sums[chunk, 0] = values.sum(-1, dtype=np.int64)
+        sums[chunk, 1] = np.einsum("ncp,ncp->nc", values, values, dtype=np.int64)
         flush(path)
         notes[chunk] = how  # last: what has a note is done
         return chunk.stop - chunk.start
@@ -251,7 +289,7 @@ def fill(file: dict, path: Path, source: Source, size: int, threads: int) -> Non
 
 
 def split(file: dict, source: Source, split_seed: int, folder: Path) -> None:
-    """Draw what the data set itself doesn't split, each class by its share."""
+    """Draw what doesn't come split, each class by its share."""
     from sklearn.model_selection import train_test_split
 
     labels = source.labels
@@ -278,7 +316,13 @@ def split(file: dict, source: Source, split_seed: int, folder: Path) -> None:
             index, test_size=size, stratify=labels[index], random_state=split_seed
         )
 
-    train = rest
+    def shuffled(index: Tensor) -> Tensor:
+        """What comes split may lie class by class, and looks take the first images of a set."""
+        order = torch.Generator().manual_seed(split_seed)
+        return index[torch.randperm(len(index), generator=order)]
+
+    train = rest if any(draws) else shuffled(rest)
+    validation, test = shuffled(validation), shuffled(test)
     if not len(test):
         train, test = drawn(train, TEST)
     if not len(validation):
@@ -289,20 +333,10 @@ def split(file: dict, source: Source, split_seed: int, folder: Path) -> None:
     file["sizes"].copy_(torch.tensor([len(part) for part in parts]))
 
 
-def describe(file: dict) -> None:
-    """Mean and standard deviation of the training images' values, a channel each, and checksums."""
-    images, sizes = file["images"], file["sizes"].tolist()
-    splits = dict(zip(SPLITS, file["order"].split(sizes), strict=False))
-    counts = torch.zeros(images.shape[1], 256, dtype=torch.int64)
-    for index in splits["train"].sort().values.split(CHUNK):
-        for channel, values in enumerate(images[index].transpose(0, 1)):
-            counts[channel] += torch.bincount(values.flatten(), minlength=256)
-    values, n = torch.arange(256).double() / 255, counts[0].sum()
-    mean = (counts * values).sum(1) / n
-    variance = (counts * (values - mean[:, None]) ** 2).sum(1) / (n - 1)
-    std = torch.where(variance > 0, variance.sqrt(), 1)  # a channel of one value is only shifted
-    file["statistics"].copy_(torch.stack([mean, std]))
-    content = sha256({"images": images, "labels": file["labels"], **splits})
+def checksum(file: dict) -> None:
+    """Of the images with their labels and split, and of what they were made from."""
+    splits = dict(zip(SPLITS, file["order"].split(file["sizes"].tolist()), strict=False))
+    content = sha256({"images": file["images"], "labels": file["labels"], **splits})
     sources = hashlib.sha256(file["digests"].numpy().data).digest()
     file["checksums"].copy_(torch.tensor([list(content), list(sources)], dtype=torch.uint8))
 

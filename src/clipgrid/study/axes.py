@@ -147,8 +147,8 @@ AXES = (
         lambda c: c.trajectory.label_noise, "label noise {}".format, ("label_noise",), "0", (0.0,),
     ),
     Axis(
-        "seeds", "Seed", "Seeds; arms with one seed share weights, batches and augmentation.", Seed,
-        lambda c: c.trajectory.seed, "seed {}".format, ("seed",),
+        "seeds", "Seed", "Seeds; arms with one seed share split, weights, batches, augmentation.",
+        Seed, lambda c: c.trajectory.seed, "seed {}".format, ("seed",),
     ),
 )  # fmt: skip
 BY_NAME = {axis.name: axis for axis in AXES}

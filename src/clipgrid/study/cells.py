@@ -32,7 +32,7 @@ from clipgrid.study.fields import (
 )
 from clipgrid.study.parts import Choice
 
-TRAINER_VERSION = 4
+TRAINER_VERSION = 5
 """Raise it when the loop's numbers change: every trajectory is then trained anew. (What parts do is
 in the key by itself.)"""
 
@@ -268,12 +268,15 @@ class Trajectory(Training):
     """Schedule of the learning rate."""
     schedule_steps: Annotated[int, Field(ge=0), *Whole] = 0
     """T of a schedule that depends on it; else 0."""
+    split: Literal["prepared", "seed"] = "prepared"
+    """Split into training, validation and test images: that of the prepared file, or one that the
+    seed draws."""
     train_images: TrainImages = None
     """How many training images, drawn by the seed; or all."""
     label_noise: Share = 0.0
     """Share of the training labels that are exchanged for another class's."""
     seed: Seed
-    """Seed of weights, batches, augmentation and dropout."""
+    """Seed of all that is drawn: weights, batches, augmentation, dropout, and as said above."""
 
     @property
     def words(self) -> tuple[str, ...]:

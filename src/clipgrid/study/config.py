@@ -31,8 +31,8 @@ from clipgrid.study.fields import (
     Iterations,
     NotNegative,
     Positive,
-    Seed,
     Settings,
+    Split,
     Values,
     Whole,
     canonical,
@@ -80,8 +80,9 @@ class Data(Settings):
     """Data set; digits needs no download."""
     size: Annotated[int, Field(ge=SMALLEST_IMAGE), *Whole] = 12
     """Side of the images that the models see, px."""
-    split_seed: Seed = 0
-    """Seed of the split into training, validation and test images."""
+    split: Split = "seed"
+    """Split into training, validation and test images, of a set that doesn't come split: `seed`, if
+    each seed draws its own; or a number, which draws one for all seeds."""
     folder: str = "data"
     """Where raw files lie, or are downloaded to."""
 
@@ -89,6 +90,11 @@ class Data(Settings):
     def about(self) -> Any:
         """What its part says of it: channels, number of images."""
         return parts.find("dataset", self.name).about
+
+    @property
+    def split_seed(self) -> int:
+        """What draws the split of the prepared file."""
+        return 0 if self.split == "seed" else self.split
 
     @model_validator(mode="after")
     def a_folder_is_read(self) -> "Data":

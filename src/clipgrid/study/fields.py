@@ -3,9 +3,18 @@ for config files, the command line and the trainer alike."""
 
 import re
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    WrapValidator,
+)
 from pydantic_core import PydanticCustomError
 
 NUMBER = r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|\+?\.?inf"
@@ -89,6 +98,17 @@ def or_word(word: str, convert: Any) -> tuple[Any, ...]:
     )
 
 
+def seed_or_number(value: Any, validate: Any) -> Any:
+    """One error in the place of each kind's."""
+    try:
+        return validate(value)
+    except ValidationError:
+        one = "a whole number from 0 to 2^32 - 1 (it draws one split for all seeds)"
+        raise ValueError(
+            f"must be seed (each seed draws its own split), or {one}, not {value!r}"
+        ) from None
+
+
 Number = (BeforeValidator(number), BeforeValidator(not_bool), OrText(NUMBER))
 Whole = (BeforeValidator(whole), BeforeValidator(not_bool), OrText(NUMBER))
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False), *Number]
@@ -97,6 +117,9 @@ Share = Annotated[float, Field(ge=0, lt=1), *Number]
 Count = Annotated[int, Field(ge=1), *Whole]
 Iterations = Annotated[int, Field(ge=1, le=10**9), *Whole]
 Seed = Annotated[int, Field(ge=0), *Whole]
+Split = Annotated[
+    Literal["seed"] | Annotated[int, Field(ge=0, lt=2**32), *Whole], WrapValidator(seed_or_number)
+]
 Decay = Annotated[
     Annotated[float, Field(gt=0, lt=1), BeforeValidator(not_bool)] | None, *or_word("none", number)
 ]

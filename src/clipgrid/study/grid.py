@@ -50,7 +50,8 @@ def values(study: "Study", named: Values) -> Values:
 
 def select(study: "Study", chosen: Values) -> Iterable[Cell]:
     """The product of the values."""
-    shared = study.training.shared
+    split = "seed" if study.data.split == "seed" else "prepared"
+    shared = {**study.training.shared, "split": split}
     for model, optimizer in itertools.product(chosen["models"], chosen["optimizers"]):
         of_study = study.optimizers[optimizer]
         for rate, clip, augmentation, schedule, n, noise, seed in itertools.product(

@@ -56,6 +56,13 @@ class Epochs:
         return torch.randperm(self.size, generator=generator(self.seed, "epoch", epoch))
 
 
+def split(dataset: Dataset, trajectory: Trajectory) -> Dataset:
+    """The data set with the trajectory's split into training, validation and test images."""
+    if trajectory.split == "prepared":
+        return dataset
+    return dataset.split_anew(generator(trajectory.seed, "split", 0))
+
+
 def train_subset(dataset: Dataset, trajectory: Trajectory) -> Tensor:
     """Indices of the images trained on. InputError for more than there are."""
     n, available = trajectory.train_images, len(dataset.train)

@@ -16,7 +16,7 @@ from clipgrid.training import distributed, weights
 from clipgrid.training.batches import Batches
 from clipgrid.training.history import History
 from clipgrid.training.machine import provenance
-from clipgrid.training.randomness import derive, seed_dropout
+from clipgrid.training.randomness import derive, seed_dropout, split
 from clipgrid.training.stateful import Average, Clipper
 
 
@@ -31,7 +31,7 @@ class Run:
         images: Images | None = None,
     ) -> None:
         """`decays` are those of the moving averages; `images` are the set's, on the device."""
-        self.trajectory, self.dataset = trajectory, dataset
+        self.trajectory, self.dataset = trajectory, split(dataset, trajectory)
         self.device = torch.device(trajectory.device)
         about = dataset.about
         torch.manual_seed(derive(trajectory.seed, "weights", 0))
@@ -53,7 +53,7 @@ class Run:
         # Compiled within: torch compiles nothing of a model that shares its batches, silently.
         self.forward = distributed.wrap(compiled(self.model, trajectory, shape), self.device)
         self.images = images or Images(dataset.images, self.device)
-        self.batches = Batches(trajectory, dataset, self.images)
+        self.batches = Batches(trajectory, self.dataset, self.images)
         self.step = 0
         self.upcoming = self.batches.since(0)
         self.history = History()

@@ -103,11 +103,15 @@ def history(run, last, curve):
     """The columns of histories.parquet of one run."""
     steps = np.arange(1, last + 1)
     looks = steps % EVERY == 0
-    columns = {"loss": np.ones(last), "norm": np.ones(last)}
-    for column, usual in (("validation_loss", 1.0), ("validation_accuracy", 0.5)):
+    columns = {name: np.asarray(curve.get(name, np.ones(last))) for name in ("loss", "norm")}
+    usually = {
+        "training_loss": columns["loss"][looks],
+        "validation_loss": 1.0,
+        "validation_accuracy": 0.5,
+    }
+    for column, usual in usually.items():
         columns[column] = np.full(last, np.nan)
         columns[column][looks] = curve.get(column, usual)
-    columns |= {name: curve[name] for name in ("loss", "norm") if name in curve}
     return {"trajectory": np.repeat(run.name, last), "step": steps, **columns}
 
 

@@ -101,6 +101,7 @@ def histories(cells):
     looks = steps.step % 10 == 0
     steps["validation_accuracy"] = np.where(looks, 0.6, np.nan)
     steps["validation_loss"] = np.where(looks, 1.0, np.nan)
+    steps["training_loss"] = steps.loss.where(looks)
     return cells[["trajectory"]].drop_duplicates().merge(steps, how="cross")
 
 

@@ -29,22 +29,36 @@ def only(evidence, **values):
 ONE = {"seeds": [0], "clips": [1, "inf"], "iterations": [10, T]}
 
 
-def test_a_look_has_the_mean_training_loss_since_the_look_before_and_none_is_after_T(bench):
-    evidence = bench.study(curve=lambda run: {"loss": np.arange(1.0, T + 1)}, **ONE)
+def test_a_look_has_its_own_training_loss_and_none_is_after_T(bench):
+    curve = {"loss": np.arange(1.0, T + 1), "training_loss": [4, 3, 2, 1]}
+    evidence = bench.study(curve=lambda run: curve, **ONE)
     looks = evidence.looks(only(evidence, threshold=1, iterations=10))
     assert looks.step.tolist() == [5, 10]
-    assert looks.loss.tolist() == [3, 8]  # of steps 1 to 5, and 6 to 10
+    assert looks.loss.tolist() == [4, 3]
     assert looks.validation_accuracy.tolist() == [0.5, 0.5]
 
 
-def test_losses_are_smoothed_at_each_step_as_they_are_at_a_look(bench):
+def test_the_gap_is_matched_by_the_training_loss_of_the_looks(bench):
+    """That of the steps is of augmented images, and of a net that drops units."""
+
+    def curve(run):
+        noisy = np.full(T, 5.0 if clipped_at_1(run) else 3.0)
+        validation = 2.0 + 0.25 * clipped_at_1(run)
+        return {"loss": noisy, "training_loss": [2, 1.5, 1, 0.5], "validation_loss": validation}
+
+    evidence = bench.study(curve=curve, **ONE)
+    arm, baseline = (only(evidence, threshold=t, iterations=T) for t in (1, math.inf))
+    assert evidence.matched_gap(arm, baseline) == pytest.approx(0.25)
+
+
+def test_losses_are_smoothed_since_the_look_before(bench):
     evidence = bench.study(curve=lambda run: {"loss": np.arange(1.0, T + 1)}, **ONE)
     row = only(evidence, threshold=1, iterations=T)
     losses = evidence.losses(row)
     assert losses.tolist() == list(range(1, T + 1))
     smooth = evidence.smoothed(losses)
     assert smooth.tolist()[:3] == [1, 1.5, 2]
-    assert smooth[evidence.looks(row).index].tolist() == evidence.looks(row).loss.tolist()
+    assert smooth[evidence.looks(row).index].tolist() == [3, 8, 13, 18]
 
 
 def test_a_loss_area_takes_guessing_for_what_is_worse_and_for_the_steps_that_a_run_lacks(bench):

@@ -470,7 +470,7 @@ def test_a_pack_is_two_files_with_a_line_a_cell_a_line_a_run_and_a_row_a_step(tr
     head, *lines = histories.read_text().splitlines()
     assert head == (
         "trajectory,step,loss,norm,observed,limit,coefficient,share,clipped,finite,learning_rate,"
-        "validation_loss,validation_accuracy"
+        "training_loss,validation_loss,validation_accuracy"
     )
     assert [line.split(",")[:2] for line in lines] == [
         [name, str(step)] for name in (one, two) for step in (1, 2, 3)

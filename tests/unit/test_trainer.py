@@ -334,7 +334,8 @@ def test_a_run_writes_a_result_for_each_readout_and_a_row_for_each_step(trained)
     assert list(run.cells) == ["T4", "T6", "T6_ema0.9"]
     rows = run.rows
     assert [int(row["step"]) for row in rows] == [1, 2, 3, 4, 5, 6]
-    assert [row["step"] for row in rows if row["validation_loss"]] == ["2", "4", "6"]
+    for column in ("training_loss", "validation_loss", "validation_accuracy"):
+        assert [row["step"] for row in rows if row[column]] == ["2", "4", "6"]
     assert {row["learning_rate"] for row in rows} == {"0.01"}
     for row in rows:
         norm, coefficient = float(row["norm"]), float(row["coefficient"])
@@ -376,6 +377,24 @@ def test_losses_and_accuracies_are_of_each_split_by_the_weights_named(trained, d
         correct = (logits.argmax(1) == labels).double().mean().item()
         assert result[f"{split}_loss"] == pytest.approx(loss, rel=1e-5)
         assert result[f"{split}_accuracy"] == pytest.approx(correct, abs=1.5 / len(index))
+
+
+@pytest.mark.parametrize("setting", [{}, {"label_noise": 0.4, "split": "seed"}], ids=str)
+def test_a_look_has_the_loss_of_the_first_training_images_as_they_are_in_eval_mode(digits, setting):
+    trajectory = replace(MOMENTUM, model="vgg11_bn:width=0.0625", **setting)
+    run = Run(trajectory, Dataset.load(digits), decays={0.9})
+    advance(run, 4)
+    run.model.eval()
+    about, index = run.dataset.about, run.batches.index[:512]
+    images = (run.dataset.images[index].double() / 255 - about["mean"][0]) / about["std"][0]
+    with torch.no_grad():
+        logits = run.model.double()(images)
+    labels = run.batches.labels[index]  # those that are trained on: noisy ones
+    loss = torch.nn.functional.cross_entropy(logits, labels).item()
+    assert run.history.looks["training_loss"].tolist()[-1] == pytest.approx(loss, rel=1e-4)
+    clean = torch.nn.functional.cross_entropy(logits, run.dataset.labels[index]).item()
+    assert (clean == loss) == (not setting)
+    assert loss != pytest.approx(run.history.steps["loss"][2:].mean().item(), rel=0.01)
 
 
 # ---- continued runs -----------------------------------------------------------------------------

@@ -17,7 +17,10 @@ import pandas as pd
 from clipgrid.judging import aggregate, statistics
 from clipgrid.study.config import Study
 
-LEARNING_CURVE = ["trajectory", "step", "loss", "norm", "validation_loss", "validation_accuracy"]
+LEARNING_CURVE = [
+    *("trajectory", "step", "loss", "norm"),
+    *("training_loss", "validation_loss", "validation_accuracy"),
+]
 
 
 class Evidence:
@@ -99,11 +102,17 @@ class Evidence:
         return losses.rolling(self.study.training.evaluate_every, min_periods=1).mean()
 
     def looks(self, row: Any) -> pd.DataFrame:
-        """The learning curve up to T: a row a look at the validation images, with the smoothed
-        training loss (columns: step, loss, validation_loss, validation_accuracy)."""
+        """The learning curve up to T: a row a look at training and validation images as they are,
+        in eval mode (columns: step, loss, validation_loss, validation_accuracy). Of a moving
+        average, its readouts."""
+        if not math.isnan(row.ema):
+            cells = self.cells
+            same = (cells.trajectory == row.trajectory) & (cells.ema == row.ema)
+            until = cells[same & (cells.iterations <= row.iterations)].sort_values("iterations")
+            return until.assign(step=until.iterations, loss=until.train_loss)
         run = self.runs[row.trajectory]
-        run = run[run.step <= row.iterations]
-        return run.assign(loss=self.smoothed(run.loss)).dropna(subset="validation_accuracy")
+        looks = run[run.step <= row.iterations].dropna(subset="validation_accuracy")
+        return looks.assign(loss=looks.training_loss)
 
     def loss_area(self, row: Any, steps: int | None = None) -> float:
         """The mean training loss (nats) of the first `steps`, or of all up to T; each at most that

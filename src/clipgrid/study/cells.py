@@ -220,7 +220,7 @@ class Training(Settings):
     ema_warmup: Count = 10
     """Averages have the decay min(d, (1+t)/(ema_warmup+t)) at step t; 1 is no warm-up."""
     evaluate_every: Iterations = 100
-    """Steps between two looks at the validation set (the learning curves)."""
+    """Steps between two points of the learning curves."""
     precision: Literal["float32", "tf32", "bfloat16"] = "float32"
     """Of the forward pass: IEEE float32; on GPUs TF32; bfloat16 by autocast. Weights, gradients and
     clipping stay float32."""

@@ -123,11 +123,12 @@ def seconds(trajectory: Trajectory, readouts: list[Readout], data: "Data") -> fl
     """Of a run: its training, the looks at its learning curve, its readouts."""
     training, validation, test = data.about["images"]
     steps = readouts[-1].iterations
-    curve = steps // trajectory.evaluate_every * min(CURVE_IMAGES, validation)
+    trained_on = trajectory.train_images or training
+    curve = min(CURVE_IMAGES, trained_on) + min(CURVE_IMAGES, validation)
     # A readout looks at as many training as validation images (training.readouts.measure).
     splits = min(training, validation) + validation + test
     transformed = len(TRANSFORMATIONS) * min(TRANSFORMED_IMAGES, test)
-    images = curve + len(readouts) * (splits + transformed)
+    images = steps // trajectory.evaluate_every * curve + len(readouts) * (splits + transformed)
     net = network(trajectory.model, data.size)
     operations = 2 * net.multiply_adds * images / trajectory.gpus_per_run
     evaluation = operations / PROCESSORS[trajectory.device].flops

@@ -20,11 +20,8 @@ class Step(NamedTuple):
     share: Tensor
 
 
-LOOK = ("step", "loss", "accuracy")
-COLUMNS = (
-    *("step", *Step._fields, "clipped", "finite", "learning_rate"),
-    *("validation_loss", "validation_accuracy"),
-)
+LOOK = ("step", "training_loss", "validation_loss", "validation_accuracy")
+COLUMNS = ("step", *Step._fields, "clipped", "finite", "learning_rate", *LOOK[1:])
 
 
 def empty(names: tuple[str, ...]) -> dict[str, Tensor]:
@@ -34,8 +31,8 @@ def empty(names: tuple[str, ...]) -> dict[str, Tensor]:
 @dataclass
 class History:
     """Telemetry of the steps done, `steps`: a column [T] for each field of Step. The learning
-    curve, `looks`: columns [K] of steps, and of the validation loss and accuracy after each. All
-    float64."""
+    curve, `looks`: a column [K] for each word of LOOK, where the losses of training images are in
+    eval mode as those of validation images are. All float64."""
 
     steps: dict[str, Tensor] = field(default_factory=lambda: empty(Step._fields))
     looks: dict[str, Tensor] = field(default_factory=lambda: empty(LOOK))
@@ -59,9 +56,9 @@ class History:
         for name, column in latest.items():
             self.steps[name] = torch.cat([self.steps[name], column[:end]])
 
-    def look(self, step: int, loss: float, accuracy: float) -> None:
-        """Add a point to the learning curve."""
-        for name, value in zip(LOOK, (step, loss, accuracy), strict=True):
+    def look(self, *values: float) -> None:
+        """Add a point to the learning curve: a value for each word of LOOK."""
+        for name, value in zip(LOOK, values, strict=True):
             point = torch.tensor([value], dtype=torch.float64)
             self.looks[name] = torch.cat([self.looks[name], point])
 
@@ -69,11 +66,12 @@ class History:
         """A row of COLUMNS for each step."""
         looked = zip(*(column.tolist() for column in self.looks.values()), strict=True)
         looks = {int(step): look for step, *look in looked}
+        none = [""] * len(LOOK[1:])
         clipped, sound = (self.steps["share"] > 0).int(), finite(self.steps).int()
         table = torch.stack(list(self.steps.values()), 1).tolist()
         marks = torch.stack([clipped, sound], 1).tolist()
         for step, (values, mark) in enumerate(zip(table, marks, strict=True), start=1):
-            yield step, *values, *mark, learning_rate_at(step - 1), *looks.get(step, ("", ""))
+            yield step, *values, *mark, learning_rate_at(step - 1), *looks.get(step, none)
 
 
 def finite(steps: dict[str, Tensor]) -> Tensor:

@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 
 
 def look(run: "Run") -> None:
-    """Add a point to the learning curve: the first validation images, by the raw weights."""
-    loss, accuracy = evaluate(run, run.dataset.validation[:CURVE_IMAGES])
-    run.history.look(run.step, loss, accuracy)
+    """Add a point to the learning curve: the first of the images that are trained on, with the
+    labels that they are trained on with, and the first validation images; by the raw weights."""
+    training_loss, _ = evaluate(run, run.batches.index[:CURVE_IMAGES])
+    run.history.look(run.step, training_loss, *evaluate(run, run.dataset.validation[:CURVE_IMAGES]))
 
 
 def evaluate(

@@ -88,7 +88,7 @@ def colours(table: pd.DataFrame) -> dict[str, Any]:
 
 
 def training_loss(evidence: Evidence, row: Any) -> pd.Series:
-    """The training loss (nats) by step, smoothed as in all measures, thinned for drawing."""
+    """The training loss (nats) by step, smoothed, and thinned for drawing."""
     losses = evidence.smoothed(evidence.losses(row))
     by_step = losses.set_axis(range(1, len(losses) + 1))
     return by_step.iloc[:: max(1, evidence.study.training.evaluate_every // 5)]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     caption="Validation loss against training loss as a part of the training images is learnt by"
     " heart, from left to right. At the same training loss the higher line generalises"
     " worse; a line that ends early has only learnt less. A line is a seed, a dot a look"
-    " at the validation images; the training loss is the mean since the look before.",
+    " at training and validation images, both as they are and in eval mode.",
     category=AT_WORK,
     order=80,
 )

@@ -15,13 +15,15 @@ if TYPE_CHECKING:
     from torch.nn import Module
 
 BLOCKS = {
+    10: (1, 1, 1, 1),
     18: (2, 2, 2, 2),
     34: (3, 4, 6, 3),
     50: (3, 4, 6, 3),
     101: (3, 4, 23, 3),
     152: (3, 8, 36, 3),
 }
-"""By depth: how many each stage has; from 50 on they are bottlenecks."""
+"""By depth: how many each stage has; from 50 on they are bottlenecks. He et al. have none of 10
+layers."""
 BOTTLENECKS = 50
 
 

@@ -172,12 +172,6 @@ def or_all(experiments: Any) -> Any:
     return experiments or {"all": {"title": "All cells", "select": [{}]}}
 
 
-def growing(looks: list[int]) -> list[int]:
-    if looks != sorted(set(looks)) or not looks:
-        raise ValueError(f"must grow from look to look, as in [6, 12, 24, 48], not {looks}")
-    return looks
-
-
 class Study(Settings):
     """A study: one config file. It trains what its experiments select, or else all of its grid."""
 
@@ -199,7 +193,7 @@ class Study(Settings):
     """Axis: networks, with their settings."""
     optimizers: Optimizers
     """Axis: optimizers, with their settings and learning rates."""
-    looks: Annotated[list[Iterations], AfterValidator(growing)] | None = None
+    looks: list[Iterations] | None = None
     """Numbers of seeds at which the claims are judged, fixed beforehand: the first is that of
     `seeds`; claims that are open then go on with the seeds that follow. None: all at once."""
     training: StudyTraining = StudyTraining()
@@ -261,7 +255,7 @@ def parse(config: Any, source: str = "config.yaml", folder: Path = Path()) -> St
     faults += unknown_parts(given)
     if study and not faults:
         faults = [*too_small_images(study), *too_many_images(study), *unused_values(study)]
-        faults += first_look(study)
+        faults += unfit_looks(study)
     if study is None or faults:
         raise StudyError(listed(faults, f"{source} can't be run"))
     return study
@@ -373,11 +367,13 @@ def too_many_images(study: Study) -> list[tuple[str, str]]:
     ]
 
 
-def first_look(study: Study) -> list[tuple[str, str]]:
-    n = len(study.values("seeds"))
-    if not study.looks or study.looks[0] == n:
+def unfit_looks(study: Study) -> list[tuple[str, str]]:
+    """Looks that don't grow, from the number of seeds on."""
+    looks, n = study.looks, len(study.values("seeds"))
+    if looks is None or (looks == sorted(set(looks)) and looks[:1] == [n]):
         return []
-    return [("looks", f"the first must be the number of seeds, {n}, not {study.looks[0]}")]
+    right = f"must grow from the number of seeds on, as in {[n, 2 * n, 4 * n]}, not {looks}"
+    return [("looks", right)]
 
 
 def unused_values(study: Study) -> list[tuple[str, str]]:

@@ -131,6 +131,7 @@ def test_a_trajectory_has_the_settings_of_its_model_and_optimizer(config):
         accumulation_steps=2,
         ema_warmup=1,
         evaluate_every=3,
+        split="seed",
         precision="bfloat16",
         compile="default",
         device="cuda",

@@ -8,10 +8,12 @@ says where to look:
     <!-- settings: NAME -->  a table of the settings of `study`, `data`, `training`
     <!-- statistics -->      a table of the statistics of claims
     <!-- file: PATH -->      a file below docs/, as a block of code
+    <!-- judgements: PATH -->  verdicts of the first judgement beside those of a table below docs/
 
 Links to files of the repository (`../config.yaml`) lead to copies of them in the site.
 """
 
+import csv
 import re
 import sys
 from pathlib import Path
@@ -29,7 +31,7 @@ from clipgrid.study import axes, config, parts  # noqa: E402
 from clipgrid.study.fields import spelled  # noqa: E402
 
 MARKER = re.compile(
-    r"^.*<!-- (parts|axes|settings|statistics|file)(?:: (\S+))? -->.*$", re.MULTILINE
+    r"^.*<!-- (parts|axes|settings|statistics|file|judgements)(?:: (\S+))? -->.*$", re.MULTILINE
 )
 LINK = re.compile(r"(?<=\]\()\.\./([^)#\s]+)")
 GROUPS = {"study": config.File, "data": config.Data, "training": config.StudyTraining}
@@ -176,10 +178,29 @@ def file_of_docs(path):
     return f'```{suffix} title="{path}"\n{(DOCS / path).read_text()}```'
 
 
+def table_of_judgements(path):
+    before, now = (
+        {row["id"]: row for row in csv.DictReader((DOCS / name).open(encoding="utf-8"))}
+        for name in ("record/first-judgement.csv", path)
+    )
+    rows = [
+        [
+            key,
+            row["statement"],
+            before.get(key, {}).get("verdict", "not judged"),
+            " (".join(filter(None, [row["verdict"], row["how"]])) + ")" * bool(row["how"]),
+            before.get(key, {}).get("change", "It is new."),
+        ]
+        for key, row in now.items()
+    ]
+    return table(["claim", "statement", "first", "second", "what changed in its rules"], rows)
+
+
 FILLED = {
     "parts": table_of_parts,
     "axes": table_of_axes,
     "settings": table_of_settings,
     "statistics": table_of_statistics,
     "file": file_of_docs,
+    "judgements": table_of_judgements,
 }

@@ -4,8 +4,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from clipgrid import InputError
 from clipgrid.judging import claims
 from clipgrid.judging.evidence import Evidence
@@ -64,7 +62,7 @@ def selection(lookup: Lookup, rule: Contrast, seeds: list[int]) -> dict[str, lis
         sides.append((rule.gain.start.words, rule.gain.end.words))
     for first, second in sides:
         named |= {axis: [*first[axis], *second[axis]] for axis in first}
-    words = lookup.words[np.array(lookup.find(named))]
+    words = lookup.words[lookup.find(named)]
     chosen = {axis: list(words[axis].unique()) for axis in NAMES if axis != "seeds"}
     return {**chosen, "seeds": seeds}
 

@@ -62,6 +62,7 @@ class Lookup:
             cells = cells[cells.seed.isin(seeds)]
         self.rows = list(cells.itertuples())
         self.words = pd.DataFrame({axis.name: words_of(cells, axis) for axis in AXES})
+        self.asked: dict[tuple[str, tuple[str, ...]], np.ndarray] = {}
         self.index: dict[tuple, dict[str, Any]] = {}  # of the words but the seed's: row by seed
         for row, (*words, seed) in zip(self.rows, self.words.itertuples(index=False), strict=True):
             self.index.setdefault(tuple(words), {})[seed] = row
@@ -69,13 +70,21 @@ class Lookup:
         bare = cells["clip"].str.partition(":")[0]
         self.kinds = {"models": cells.model.map(family), "clips": bare}
 
-    def find(self, selection: Words) -> "pd.Series[bool]":
+    def find(self, selection: Words) -> np.ndarray:
         """Which cells have, on each axis named, one of the values given."""
-        found = pd.Series(True, self.words.index)
+        found = np.ones(len(self.rows), dtype=bool)
         for axis, values in selection.items():
-            here = self.words[axis].isin(values)
-            found &= here | self.kinds[axis].isin(values) if axis in self.kinds else here
+            found &= self.having(axis, tuple(values))
         return found
+
+    def having(self, axis: str, values: tuple[str, ...]) -> np.ndarray:
+        """Which cells have one of these values on an axis; rules ask for the same ones."""
+        if (axis, values) not in self.asked:
+            found = self.words[axis].isin(values)
+            if axis in self.kinds:
+                found |= self.kinds[axis].isin(values)
+            self.asked[axis, values] = found.to_numpy()
+        return self.asked[axis, values]
 
     def cells(self, selection: Words) -> list[Any]:
         """The cells found, with what is usual on other axes. Missing where there is none."""

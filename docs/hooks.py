@@ -180,8 +180,8 @@ def file_of_docs(path):
 
 def table_of_judgements(path):
     before, now = (
-        {row["id"]: row for row in csv.DictReader((DOCS / name).open(encoding="utf-8"))}
-        for name in ("record/first-judgement.csv", path)
+        {row["id"]: row for row in csv.DictReader(file.open(encoding="utf-8"))}
+        for file in (ROOT / "report" / "first-judgement.csv", DOCS / path)
     )
     rows = [
         [

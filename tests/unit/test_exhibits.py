@@ -134,7 +134,13 @@ CLAIM = {
         "exhibit": "accuracy",
     },
     **{"how": "", "look": 1, "margin": 0.5, "compared": "λ = 1 less λ = 10", "above": "slower"},
-    **{"p_against": 0.2, "model_effect": -1.1, "model_low": -2.2, "model_high": 0.1},
+    **{
+        "p_against": 0.2,
+        "p_of_look": 0.02,
+        "model_effect": -1.1,
+        "model_low": -2.2,
+        "model_high": 0.1,
+    },
     "model_inside": 0.75,
 }
 
@@ -376,7 +382,8 @@ def test_what_each_rule_found_stands_beside_its_claim_the_deciding_one_first(tmp
     page = html.unescape((tmp_path / "claims.html").read_text())
     first, second = page.index("refuted: test accuracy"), page.index("supported: test accuracy")
     assert first < second
-    assert "-1.2 [-2.0, -0.5] points, p <\N{NO-BREAK SPACE}0.001, against it 0.200, 5 seeds" in page
+    assert "-1.2 [-2.0, -0.5] points, p 0.020 at this look, <\N{NO-BREAK SPACE}0.001 over" in page
+    assert "all looks and claims, against it 0.200, 5 seeds" in page
     assert (
         "over nets, rates and seeds like these -1.1 [-2.2, 0.1], with a probability of 75%" in page
     )

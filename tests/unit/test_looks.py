@@ -146,6 +146,13 @@ def test_seeds_that_were_seen_before_the_rules_were_fixed_confirm_nothing(bench,
     assert (found.verdict, "confirm nothing" in found.reason) == ("inconclusive", True)
 
 
+def test_families_are_found_among_the_cells_of_some_seeds(bench):
+    models = {"alexnet": {"width": 0.125}, "vgg11": {"width": 0.125}}
+    evidence = bench.study(effect(5), models=models, seeds=SEEDS)
+    found = next_look.Lookup(evidence, {}, [8, 10]).cells({"models": ["vgg"]})
+    assert {(row.model, row.seed) for row in found} == {("vgg11", 8), ("vgg11", 10)}
+
+
 def test_a_look_is_taken_only_by_claims_whose_cells_have_come_to_it(bench):
     """One arm has eight seeds, the other four: the claim stays at its first look."""
     more = [{"clips": [10], "seeds": list(range(7, 15))}]

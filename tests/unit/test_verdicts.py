@@ -155,7 +155,7 @@ def test_runs_that_are_the_same_bit_for_bit_refute_a_difference_with_6_seeds_or_
 def test_what_is_inconclusive_says_how_many_seeds_would_decide(bench):
     found = bench.verdict(bench.study(by_seed(0.9 + WIDE)), rule())
     assert 2 < found.seeds_from < found.seeds_to
-    assert f"As far as these seeds can tell, {found.seeds_from:.0f} to" in found.reason
+    assert f"One look would take {found.seeds_from:.0f} to" in found.reason
 
 
 def test_a_larger_effect_takes_fewer_seeds(bench):
@@ -168,7 +168,7 @@ def test_a_larger_effect_takes_fewer_seeds(bench):
 
 def test_what_is_decided_says_nothing_of_seeds(bench):
     found = bench.verdict(bench.study(by_seed(3 + WIDE)), rule())
-    assert "would decide" not in found.reason
+    assert "would take" not in found.reason
 
 
 def test_one_seed_shows_an_effect_and_decides_nothing(bench):

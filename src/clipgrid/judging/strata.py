@@ -59,7 +59,7 @@ class Lookup:
         self.evidence, self.usual = evidence, usual
         cells = evidence.cells
         if seeds is not None:
-            cells = cells[cells.seed.isin(seeds)]
+            cells = cells[cells.seed.isin(seeds)].reset_index(drop=True)
         self.rows = list(cells.itertuples())
         self.words = pd.DataFrame({axis.name: words_of(cells, axis) for axis in AXES})
         self.asked: dict[tuple[str, tuple[str, ...]], np.ndarray] = {}

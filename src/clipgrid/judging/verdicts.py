@@ -23,7 +23,8 @@ from clipgrid.judging.wording import listed
 
 ALPHA = 0.05
 NUMBERS = {
-    **dict.fromkeys(("margin", "effect", "low", "high", "p", "p_against"), "float64"),
+    **dict.fromkeys(("margin", "effect", "low", "high", "p_of_look"), "float64"),
+    **dict.fromkeys(("p", "p_against"), "float64"),
     **dict.fromkeys(("sign_flip_p", "cohens_d", "seeds_from", "seeds_to"), "float64"),
     **dict.fromkeys(("model_effect", "model_low", "model_high", "model_inside"), "float64"),
     **{"n": "int64", "look": "Int64", "rule": "int64"},
@@ -211,7 +212,7 @@ def explained(one: Judged) -> str:
     if math.isnan(finding.seeds[0]):
         return finding.reason
     low, high = (f"{n:,.0f}" if n < 10_000 else "more than 10,000" for n in finding.seeds)
-    return f"As far as these seeds can tell, {low} to {high} would decide. " + finding.reason
+    return f"One look would take {low} to {high} seeds, as far as these can tell. " + finding.reason
 
 
 def rows(key: str, claim: Claim, rules: list[Judged]) -> Iterator[dict[str, Any]]:
@@ -234,6 +235,7 @@ def rows(key: str, claim: Claim, rules: list[Judged]) -> Iterator[dict[str, Any]
             "effect": found.effect,
             "low": found.low,
             "high": found.high,
+            "p_of_look": found.tests.get("support", math.nan),
             "p": one.p,
             "p_against": one.p_against,
             "n": found.n,

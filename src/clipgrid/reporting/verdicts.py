@@ -67,7 +67,8 @@ def measure(row: Any) -> str:
 def found(row: Any) -> str:
     """What one rule found, in a line: its verdict, effect, p and n, and the mixed model's view."""
     shown = f"{row.verdict}: {measure(row)}: {effect(row)}" if effect(row) else row.verdict
-    p = [f"p {p_value(row.p)}"] if not math.isnan(row.p) else []
+    p = [f"p {p_value(row.p_of_look)} at this look"] if not math.isnan(row.p_of_look) else []
+    p += [f"{p_value(row.p)} over all looks and claims"] if not math.isnan(row.p) else []
     p += [f"against it {p_value(row.p_against)}"] if not math.isnan(row.p_against) else []
     n = [f"{row.n} seed{'s' * (row.n != 1)}"] if row.n and row.decided_by == "test" else []
     said = [", ".join([shown, *p, *n])]

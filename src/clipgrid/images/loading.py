@@ -37,7 +37,7 @@ class Images:
         if self.resident:
             for index in indices:
                 index = to_device(index, self.device)
-                yield index, self.images.index_select(0, index)  # a tenth of self.images[index]
+                yield index, self.images.index_select(0, index)  # images[index] takes ten times as long
             return
         under_way: deque = deque()
         with ThreadPoolExecutor(READERS) as readers:

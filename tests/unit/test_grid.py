@@ -24,7 +24,7 @@ def test_the_cells_of_the_default_study_have_names_of_their_own():
 
 def product_of_default():
     config = read(DEFAULT)
-    del config["experiments"]
+    del config["experiments"], config["looks"]
     return config
 
 

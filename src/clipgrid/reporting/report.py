@@ -67,7 +67,7 @@ def looks(study: Study, table: pd.DataFrame) -> list[dict[str, Any]]:
     return [
         {
             "seeds": n,
-            "spent": f"{100 * spent:.2g}",
+            "spent": f"{100 * spent:.2g}" if spent > 1e-5 else "less than 0.001",
             "p": f"{p:.2g}",
             "taken": (table.look > k).any(),
         }

@@ -49,7 +49,9 @@ SETTINGS = text.label(study.settings(STUDY))
 RUNS = cells.runs_of(grid.cells(STUDY))
 # The experiments with a page of their own.
 PAGES = list(STUDY.pages)
-if taken := {"cells", "settings", "claims", "external", "checklist", "judgements", "study"} & set(PAGES):
+if taken := {"cells", "settings", "claims", "external", "checklist", "judgements", "study"} & set(
+    PAGES
+):
     raise WorkflowError(
         f"experiments.{min(taken)}: the report has a page of this name already; choose another"
     )

@@ -37,7 +37,8 @@ class Images:
         if self.resident:
             for index in indices:
                 index = to_device(index, self.device)
-                yield index, self.images.index_select(0, index)  # images[index] takes ten times as long
+                # images[index] would take ten times as long.
+                yield index, self.images.index_select(0, index)
             return
         under_way: deque = deque()
         with ThreadPoolExecutor(READERS) as readers:

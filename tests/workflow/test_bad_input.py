@@ -91,7 +91,7 @@ def test_all_faults_of_the_claims_are_reported_at_once_and_before_anything_train
     claims = yaml.safe_load((project / "claims.yaml").read_text())
     claims["claims"]["C3"]["rules"][0]["statistic"] = "paired-t"
     claims["claims"]["C4"]["rules"][0]["margin"] = 0.5
-    claims["claims"]["C5"]["rules"][1]["margin"] = "0.5 points"
+    claims["claims"]["C9"]["rules"][1]["margin"] = "0.5 points"
     claims["claims"]["C6"]["rules"][0]["measure"] = "test_acuracy"
     claims["claims"]["C7"]["rules"] = []
     (project / "claims.yaml").write_text(yaml.safe_dump(claims))
@@ -138,7 +138,7 @@ def test_a_fresh_clone_plans_the_articles_whole_grid(project, snakemake, job_sta
     run = snakemake(project, "--dry-run", *arguments, "--config", A_JOB_A_RUN)
     assert run.returncode == 0, run.stdout
     jobs = job_stats(run.stdout)
-    assert jobs["train"] == 480
+    assert jobs["train"] == 546
     assert jobs["experiment"] == 5
     assert not (project / "results").exists()
 

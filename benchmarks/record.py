@@ -1,4 +1,4 @@
-"""What the benchmarks share: a fresh checkout, the default study's images, the written record."""
+"""What the benchmarks share: a fresh checkout, images, the written record."""
 
 import json
 import os
@@ -38,7 +38,7 @@ def copy_checkout(folder: Path) -> None:
 
 
 def prepare(folder: Path) -> Path:
-    """The images of the default study as a file in `folder`."""
+    """Digits at 12 px as a file in `folder`."""
     data = folder / "data.pt"
     timed("clipgrid", "prepare", "--name", "digits", "--size", "12", "--out", str(data), cwd=folder)
     return data

@@ -275,7 +275,9 @@ def clipping_widens_the_rates(evidence: Evidence) -> Answer:
     Mai and Johansson 2021, of convex functions whose subgradients grow faster than the distance to
     the optimum: too large a step leads to a much larger one. Here the loss is the mean of
     |<a, x> - b|^p, whose gradients are bounded for p = 1, grow as the distance for p = 2 and as its
-    cube for p = 4, on which the verdict rests.
+    cube for p = 4, on which the verdict rests. In phase retrieval, which the paper tries, clipping
+    hardly widens the range (+0.07 [0.02, 0.12] decades over 96 seeds); this family was chosen after
+    that had been seen.
     """
     return widening([wider(power) for power in POWERS])
 

@@ -135,3 +135,20 @@ def of_kinds():
 def kind_names():
     """What those are called, in order."""
     return ["λ = 10", "AGC, λ = 0.01", "no clipping (value)"]
+
+
+@pytest.fixture
+def torchs_switches_put_back():
+    """What training switches in torch, for its whole process, ends with the test."""
+    from trials import torch_as_it_was
+
+    with torch_as_it_was():
+        yield
+
+
+@pytest.fixture
+def trained(digits, tmp_path):
+    """Trains below a folder of the test's own."""
+    from trials import Trials
+
+    return Trials(digits, tmp_path)

@@ -1,6 +1,7 @@
 """A run that several processes share, over gloo on CPUs, held against the same run in one."""
 
 import json
+import math
 import os
 import re
 import signal
@@ -120,6 +121,16 @@ def test_two_processes_that_are_stopped_go_on_to_the_same_bits(shared, digits, t
     stopped, whole = trained(folder), trained(tmp_path / "whole")
     assert stopped.results == whole.results
     assert stopped.session_steps == [(0, steps), (steps, steps + 3)]
+
+
+def test_two_processes_take_over_the_steps_of_an_unclipped_run(digits, tmp_path):
+    unclipped, idle = (replace(TOGETHER, clip=threshold) for threshold in (math.inf, 1e6))
+    for trajectory in (unclipped, idle):
+        train(tmp_path / "run", digits, *SHARED, trajectory=trajectory)
+    train(tmp_path / "alone", digits, *SHARED, trajectory=idle)
+    taken_over, alone = trained(tmp_path / "run"), trained(tmp_path / "alone")
+    assert taken_over.results == alone.results
+    assert (taken_over.session_steps, alone.session_steps) == ([], [(0, 20)])
 
 
 def test_a_run_that_asks_for_more_processes_than_there_are_says_how_to_start_it(digits, tmp_path):

@@ -114,17 +114,40 @@ def test_a_study_without_looks_or_verdicts_has_no_next_look(bench):
     ("key", "change"),
     [
         ("looks", lambda path, c: {**c, "looks": [4, 6, 8]}),
+        ("looks", lambda path, c: {k: v for k, v in c.items() if k != "looks"}),
+        ("claims", lambda path, c: {k: v for k, v in c.items() if k != "claims"}),
         ("seeds", lambda path, c: {**c, "seeds": [1, 2, 3, 4]}),
         ("claims", lambda path, c: (path.parent.parent / "claims.yaml").open("a").write("#") and c),
     ],
 )
 def test_what_was_fixed_at_the_first_look_cannot_be_changed_after_it(bench, key, change):
     path, _, _ = taken(bench, effect(50))
-    next_look.next_look(path)
+    further.freeze(study.load(path))  # as `judge` does: no next look is needed
     path.write_text(yaml.safe_dump(change(path, yaml.safe_load(path.read_text()))))
-    with pytest.raises(StudyError, match=f"{key}: not as they were at look 1") as error:
+    with pytest.raises(StudyError, match=f"{key}: not as they were at the first look") as error:
         further.extended(study.load(path))
     assert "seeds that nobody has seen" in str(error.value)
+
+
+def test_what_is_fixed_is_kept_at_the_first_look_and_not_again(bench):
+    path, _, _ = taken(bench, effect(50))
+    s = study.load(path)
+    further.freeze(s)
+    next_look.next_look(path)
+    before = further.file(s).read_text()
+    further.freeze(s)
+    assert further.file(s).read_text() == before
+    assert json.loads(before)["look"] == 2
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"look": 1}', '{"look": 2, "stamp": {}, "further": [{"nets": [1]}]}']
+)
+def test_a_torn_file_of_looks_is_one_error_that_says_what_to_do(bench, text):
+    path, _, _ = taken(bench, effect(50))
+    further.file(study.load(path)).write_text(text)
+    with pytest.raises(StudyError, match=r"look\.json: can't be read \(\w+\): delete it"):
+        further.extended(study.load(path))
 
 
 @pytest.mark.parametrize("looks", [[4, 4], [8, 4], [], [3, 6]])

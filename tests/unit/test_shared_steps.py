@@ -3,22 +3,14 @@
 import math
 
 import pytest
-from trials import MOMENTUM, RMSPROP, Trials, torch_as_it_was
+from trials import MOMENTUM, RMSPROP
 
 from clipgrid.study.cells import replace
 
 NAMES = ("T4", "T4_ema0.9", "T8", "T8_ema0.9")
 
 
-@pytest.fixture(autouse=True)
-def torchs_switches_put_back():
-    with torch_as_it_was():
-        yield
-
-
-@pytest.fixture
-def trained(digits, tmp_path):
-    return Trials(digits, tmp_path)
+pytestmark = pytest.mark.usefixtures("torchs_switches_put_back")
 
 
 def norms(trained, base):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from trials import DIVERGING, MOMENTUM, Trials, every_kind, every_optimizer, firing, torch_as_it_was
+from trials import DIVERGING, MOMENTUM, every_kind, every_optimizer, firing
 
 from clipgrid import InputError
 from clipgrid.study.cells import replace
@@ -20,16 +20,7 @@ from clipgrid.training.readouts import measure
 from clipgrid.training.run import Run
 from clipgrid.training.states import Store, checksum
 
-
-@pytest.fixture(autouse=True)
-def torchs_switches_put_back():
-    with torch_as_it_was():
-        yield
-
-
-@pytest.fixture
-def trained(digits, tmp_path):
-    return Trials(digits, tmp_path)
+pytestmark = pytest.mark.usefixtures("torchs_switches_put_back")
 
 
 @pytest.fixture

@@ -22,11 +22,9 @@ from trials import (
     DIVERGING,
     MOMENTUM,
     RMSPROP,
-    Trials,
     every_kind,
     every_optimizer,
     firing,
-    torch_as_it_was,
 )
 
 from clipgrid import InputError
@@ -44,16 +42,7 @@ from clipgrid.training.randomness import Epochs, derive, generator
 from clipgrid.training.readouts import collapsed_below, measure
 from clipgrid.training.run import Run, compile_only, compiled
 
-
-@pytest.fixture(autouse=True)
-def torchs_switches_put_back():
-    with torch_as_it_was():
-        yield
-
-
-@pytest.fixture
-def trained(digits, tmp_path):
-    return Trials(digits, tmp_path)
+pytestmark = pytest.mark.usefixtures("torchs_switches_put_back")
 
 
 def without_limit(rows):

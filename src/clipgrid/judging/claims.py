@@ -9,11 +9,11 @@ import hashlib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 
 from clipgrid.judging.rules import AnyCells, Computation, Rule, Sooner
 from clipgrid.study import code, parts
-from clipgrid.study.config import read
+from clipgrid.study.config import literal, read
 from clipgrid.study.faults import StudyError, explain, key_path, listed
 from clipgrid.study.fields import Settings, some
 
@@ -62,7 +62,7 @@ class Frozen(Settings):
     """The day."""
     seen: dict[str, list[int]] = Field(default_factory=dict)
     """Of a data set, the seeds whose results were known: they confirm nothing."""
-    before: str | None = None
+    before: Annotated[str, AfterValidator(literal)] | None = None
     """A table, as CSV, of an earlier judgement by other rules: id, verdict, change. Its path."""
 
 

@@ -39,19 +39,12 @@ def next_look(path: Path, dry_run: bool = False) -> str:
         for row in going_on.itertuples()
     ]
     before: list[Any] = [s.model_dump(mode="json", exclude_none=True) for s in study.further]
-    kept: dict[str, Any] = {
-        "look": look,
-        "stamp": further.stamp(study),
-        "open": sorted(set(going_on.id)),
-        # Those before stay: what they decided rests on them.
-        "further": [json.loads(s) for s in dict.fromkeys(map(json.dumps, before + selections))],
-    }
-    then = study.model_copy(
-        update={"further": [config.Selected.model_validate(s) for s in kept["further"]]}
-    )
+    # Those before stay: what they decided rests on them.
+    kept = [json.loads(s) for s in dict.fromkeys(map(json.dumps, before + selections))]
+    then = study.model_copy(update={"further": [config.Selected.model_validate(s) for s in kept]})
     if not dry_run:
-        further.file(study).write_text(json.dumps(kept, indent=1) + "\n")
-    return told(study, then, kept, dry_run)
+        further.write(study, look, kept)
+    return told(study, then, look, sorted(set(going_on.id)), dry_run)
 
 
 def selection(lookup: Lookup, rule: Contrast, seeds: list[int]) -> dict[str, list[Any]]:
@@ -67,7 +60,7 @@ def selection(lookup: Lookup, rule: Contrast, seeds: list[int]) -> dict[str, lis
     return {**chosen, "seeds": seeds}
 
 
-def told(study: Study, then: Study, kept: dict[str, Any], dry_run: bool) -> str:
+def told(study: Study, then: Study, look: int, open_ones: list[str], dry_run: bool) -> str:
     """What comes, and what it takes."""
     assert study.looks
     runs = cells.runs_of(grid.cells(then))
@@ -76,8 +69,8 @@ def told(study: Study, then: Study, kept: dict[str, Any], dry_run: bool) -> str:
     steps = sum(readouts[-1].iterations for readouts in new.values())
     would = "would go on" if dry_run else "go on; train them by the command that trained the others"
     return (
-        f"Look {kept['look']} of {len(study.looks)}, at {study.looks[kept['look'] - 1]} seeds:"
-        f" {len(kept['open'])} claims are open and {would}.\n{', '.join(kept['open'])}\n"
+        f"Look {look} of {len(study.looks)}, at {study.looks[look - 1]} seeds:"
+        f" {len(open_ones)} claims are open and {would}.\n{', '.join(open_ones)}\n"
         f"{len(new):,} runs to train, {steps:,} steps, about {hours:.2g} hours of one"
         f" {study.training.device.upper()} by the estimate of `plan`."
     )

@@ -41,7 +41,7 @@ ASIDE = (
 )  # of a rule that says nothing of the claim's other half
 
 
-@dataclass
+@dataclass(eq=False)
 class Judged:
     """A rule on its way through the looks: the p's that it has so far, as levels of the whole plan,
     and what was found at the latest look, until one decided."""

@@ -16,7 +16,7 @@ from clipgrid.judging.verdicts import judge as judge_claims
 from clipgrid.reporting import tables, text, verdicts
 from clipgrid.reporting.checklist import checklist
 from clipgrid.reporting.start_page import start_page
-from clipgrid.study import config
+from clipgrid.study import config, further
 from clipgrid.study.config import Study
 
 
@@ -36,6 +36,7 @@ def judge(path: Path, claims_file: Path) -> None:
     """Write `claims.csv` and `findings.csv` beside the study at `path`, and below `tables/` the
     claims and the published facts, as HTML and LaTeX."""
     study, results = config.load(path), path.parent
+    further.freeze(study)
     file = claims.load(claims_file)
     table, findings = judge_claims(file, Evidence(study, results))
     for name, one in (("claims", table), ("findings", findings)):

@@ -36,6 +36,12 @@ def stop() -> None:
         dist.destroy_process_group()
 
 
+def wait() -> None:
+    """Until all have come here: what the first process wrote is there for the others to read."""
+    if PROCESSES > 1:
+        dist.barrier()
+
+
 def share(n: int) -> slice:
     """Of a batch of `n`, what this process takes."""
     return slice(RANK * n // PROCESSES, (RANK + 1) * n // PROCESSES)

@@ -141,6 +141,7 @@ class Workplace:
         stops = sorted({*(readout.iterations for readout in missing), last})
         decays = {r.ema for r in readouts if r.ema is not None}
         self.adopt(trajectory, stops, decays, store)
+        distributed.wait()
         run = self.run(trajectory, decays)
         with Pause(store, self.seconds) as pause, Progress(last) as progress:
             for T in loop.train(run, stops, store, pause, progress):

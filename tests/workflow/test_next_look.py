@@ -69,5 +69,5 @@ def test_an_open_claim_goes_on_to_the_next_look(study, snakemake, clipgrid, job_
         claims.write("# a change\n")
     changed = snakemake(study, "-n", *run)
     assert changed.returncode == 1
-    assert "claims: not as they were at look 1" in changed.stdout
+    assert "claims: not as they were at the first look" in changed.stdout
     assert "Traceback" not in changed.stdout

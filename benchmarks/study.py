@@ -1,12 +1,14 @@
-"""Wall time of the default study and where it goes; time of a dry run as the grid grows.
+"""Wall time of the default study and where it goes; time of a dry run and a plan as the grid
+grows.
 
-    python benchmarks/study.py            # both, about 15 minutes; writes benchmarks/results/
+    python benchmarks/study.py            # both, about half an hour; writes benchmarks/results/
 
 Runs in a fresh copy of the checkout, so that nothing trained before is taken over.
 """
 
 import argparse
 import json
+import resource
 import statistics
 import tempfile
 from pathlib import Path
@@ -59,14 +61,17 @@ def default_study(checkout: Path) -> dict:
 
 
 def dry_runs(checkout: Path) -> dict:
-    """Median seconds of three dry runs of 100, 1,000 and 10,000 cells."""
-    medians = {}
-    for cells in (100, 1000, 10_000):
+    """Median seconds of three dry runs and three plans of 100 to 100,000 cells, and the most
+    memory that one of these processes had."""
+    commands = {"dry_run": "snakemake -n --quiet --configfile", "plan": "clipgrid plan"}
+    seconds: dict[str, dict[int, float]] = {name: {} for name in commands}
+    for cells in (100, 1000, 10_000, 100_000):
         file = small_study(checkout, cells)
-        dry_run = ("snakemake", "-n", "--quiet", "--configfile", str(file))
-        times = [timed(*dry_run, cwd=checkout) for _ in range(3)]
-        medians[cells] = round(statistics.median(times), 2)
-    return {"cells_per_trajectory": 2, "seconds": medians}
+        for name, command in commands.items():
+            times = [timed(*command.split(), str(file), cwd=checkout) for _ in range(3)]
+            seconds[name][cells] = round(statistics.median(times), 2)
+    largest = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss  # kB, of one process
+    return {"cells_per_trajectory": 2, "seconds": seconds, "largest_GB": round(largest / 1e6, 2)}
 
 
 if __name__ == "__main__":

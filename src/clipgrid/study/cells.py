@@ -278,6 +278,10 @@ class Trajectory(Training):
     seed: Seed
     """Seed of all that is drawn: weights, batches, augmentation, dropout, and as said above."""
 
+    def __hash__(self) -> int:
+        """Of what differs most: a large study looks up millions of runs."""
+        return hash((self.model.name, self.learning_rate, self.clip.threshold, self.seed))
+
     @property
     def words(self) -> tuple[str, ...]:
         """Of the name. Runs with the same first words lie near each other in the grid."""

@@ -18,7 +18,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any, TypeVar, get_args, get_origin
@@ -28,7 +28,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError, create_model
 from clipgrid import InputError
 from clipgrid.study import code
 from clipgrid.study.faults import explained
-from clipgrid.study.fields import Number, Settings, Whole, canonical
+from clipgrid.study.fields import Made, Number, Settings, Whole, canonical
 
 F = TypeVar("F", bound=Callable)
 
@@ -54,7 +54,7 @@ class Part:
     settings: type[BaseModel]
     about: Mapping[str, Any]
 
-    @property
+    @cached_property
     def file(self) -> Path:
         return Path(inspect.getfile(inspect.unwrap(self.run)))
 
@@ -62,7 +62,7 @@ class Part:
     def is_ours(self) -> bool:
         return self.file.is_relative_to(code.PACKAGE)
 
-    @property
+    @cached_property
     def source(self) -> str:
         """A checksum of what its code does: it is in the key of each run with this part."""
         return code.digest(self.file, inspect.unwrap(self.run).__name__)
@@ -133,7 +133,7 @@ def settings_of(run: Callable) -> type[BaseModel]:
             annotation = Annotated[annotation, *(Whole if bare is int else Number)]
         default = ... if parameter.default is parameter.empty else parameter.default
         fields[name] = (annotation, default)
-    return create_model(run.__name__, __base__=Settings, **fields) if fields else Settings
+    return create_model(run.__name__, __base__=Made, **fields) if fields else Settings
 
 
 def check_defaults(part: Part) -> None:

@@ -194,9 +194,16 @@ def test_each_command_of_ours_that_the_manual_names_has_its_flags():
             assert f"{flag} " in known, f"{page}: {command}"
 
 
-@pytest.mark.parametrize(("name", "counts"), [("smallest", (12, 4)), ("study", (48, 48))])
-def test_the_studies_of_the_manual_have_the_cells_and_runs_that_they_say(name, counts):
-    plan = run("-m", "clipgrid", "plan", f"docs/examples/{name}.yaml")
+@pytest.mark.parametrize(
+    ("file", "counts"),
+    [
+        ("docs/examples/smallest", (12, 4)),
+        ("docs/examples/study", (48, 48)),
+        ("studies/label-noise/study", (24, 24)),
+    ],
+)
+def test_the_studies_of_the_manual_have_the_cells_and_runs_that_they_say(file, counts):
+    plan = run("-m", "clipgrid", "plan", f"{file}.yaml")
     found = [int(re.search(rf"^{what} .* (\d+)$", plan, re.M)[1]) for what in ("cells", "runs")]
     assert tuple(found) == counts
 

@@ -138,6 +138,23 @@ def test_all_examples_together_make_a_report(new_project, tmp_path, snakemake):
         assert shown in report
 
 
+def test_a_published_experiment_is_judged_by_claims_of_its_own(project, snakemake):
+    """studies/label-noise, on digits as large as MNIST's, for eight steps."""
+    folder = project / "studies" / "label-noise"
+    config = yaml.safe_load((folder / "study.yaml").read_text())
+    config |= {"data": {"name": "digits", "size": 28}, "iterations": [8], "seeds": [0, 1]}
+    claims = (folder / "claims.yaml").read_text()
+    assert claims.count("[37500]") == 3
+    (folder / "claims.yaml").write_text(claims.replace("[37500]", "[8]"))
+    run(project, snakemake, config, "results/label-noise/claims.csv")
+    cells = pd.read_csv(project / "results/label-noise/cells.csv")
+    assert len(cells) == 8
+    assert set(cells.model + cells.optimizer + cells.schedule) == {"lenet5adamexponential"}
+    found = pd.read_csv(project / "results/label-noise/claims.csv")
+    assert list(found.verdict) == ["inconclusive"] * 3
+    assert list(found.n) == [2] * 3
+
+
 @pytest.mark.parametrize("kind", [*USES, "dataset", "figure", "computation"])
 def test_each_example_is_one_file_that_names_nothing_of_a_private_kind(kind):
     text = (EXAMPLES / f"{kind}.py").read_text()

@@ -76,18 +76,20 @@ def sign_flip(differences: ArrayLike) -> float:
     """The p of the paired randomisation test of the mean (Fisher 1935): how many of the ways to
     swap the arms within seeds part their means at least as far.
 
-    All 2^n ways up to 20 seeds; beyond, 99,999 drawn with a fixed seed. NaN for no seed.
+    All 2^n ways up to 20 seeds that differ; beyond, 99,999 drawn with a fixed seed. NaN for no
+    seed.
     """
-    values = _numbers(differences)
+    every = _numbers(differences)
+    values = every[every != 0]  # to swap a seed that doesn't differ changes nothing
     n = len(values)
-    if n < 2 or not values.any():  # too few for scipy, or nothing to swap: any way parts as far
-        return 1.0 if n else math.nan
+    if n < 2:  # too few for scipy: any way parts as far
+        return 1.0 if len(every) else math.nan
 
     def size(flipped: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
         return np.abs(flipped.mean(axis=axis)).round(12)  # ways that tie do so despite rounding
 
     test = stats.permutation_test(
-        (values / (np.abs(values).max() or 1),),
+        (values / np.abs(values).max(),),
         size,
         permutation_type="samples",
         alternative="greater",

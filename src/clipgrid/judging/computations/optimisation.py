@@ -293,7 +293,8 @@ def widening(found: list[tuple[Array, bool]]) -> Answer:
         f" the best from learning rates over {widths[0].mean():.2f} decades with clipping and"
         f" {widths[1].mean():.2f} without: {_signed(most)} ({len(widths[0])} seeds). Where they"
         f" grow as the distance, clipping adds {_signed(middle)} decades, and where they are"
-        f" bounded {_signed(least)}."
+        f" bounded {_signed(least)}. This family of losses was chosen after phase retrieval, which"
+        " the paper tries, had shown a gain of 0.07 decades only."
         + ("" if bracketed else " The grid of rates doesn't end where both fail."),
         most.mean,
         "range of learning rates, clipped less unclipped",

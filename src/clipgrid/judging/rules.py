@@ -119,6 +119,11 @@ class Decides(Settings):
     decided_by: ClassVar[str]
     """What decides by it: a test, a computation, or a figure."""
 
+    @property
+    def tuned(self) -> bool:
+        """Whether some seeds choose the learning rate, and the others judge."""
+        return False
+
     def faults(self) -> Iterator[Fault]:
         """Faults that concern two of its keys at once."""
         yield from ()
@@ -163,17 +168,22 @@ class Paired(Contrast):
     gain: Gain | None = None
     """Compare gains instead of values: an interaction."""
     learning_rate: Literal["each", "tuned"] = "each"
-    """At each learning rate, or at the one that is best on the validation images in each arm."""
+    """At each learning rate, or at the one that is best on the validation images in each arm, for
+    seeds that then don't judge."""
     steps: Annotated[int, Field(ge=1)] | None = None
     """Of a loss area: over so many first steps, instead of all to T."""
     holds: Literal["in general", "somewhere"] = "in general"
     """Where the article says so; what it says may happen has to happen somewhere."""
 
+    @property
+    def tuned(self) -> bool:
+        return self.learning_rate == "tuned"
+
     def faults(self) -> Iterator[Fault]:
         if not self.margin[0] > 0:
             yield ".margin", "must be above 0"
         rates = self.cells.axes.get("learning_rates", [])
-        if self.learning_rate == "tuned" and len(rates) < 3:
+        if self.tuned and len(rates) < 3:
             yield ".cells", "must name 3 learning_rates or more to choose from, to bracket the best"
         if self.margin[1] != UNITS[self.measure]:
             right = f"must be in {UNITS[self.measure]}, the unit of {self.measure}"

@@ -60,6 +60,10 @@ class Lookup:
         cells = evidence.cells
         if seeds is not None:
             cells = cells[cells.seed.isin(seeds)].reset_index(drop=True)
+        known = sorted(cells.seed.unique()) if seeds is None else seeds
+        first_look = (evidence.study.looks or [len(known)])[0]
+        # If seeds that judge had a hand in the rate, their results would hang together.
+        self.choosing = [str(seed) for seed in known[: first_look // 2]]
         self.rows = list(cells.itertuples())
         self.words = pd.DataFrame({axis.name: words_of(cells, axis) for axis in AXES})
         self.asked: dict[tuple[str, tuple[str, ...]], np.ndarray] = {}
@@ -151,11 +155,10 @@ class Lookup:
     def pairs(self, rule: Contrast, gain: str = "") -> list[Stratum]:
         """The cells of each stratum of a rule. With `gain`, those at `start` or `end` of its gain.
         Missing where a stratum lacks an arm."""
-        tuned = isinstance(rule, Paired) and rule.learning_rate == "tuned"
         ends: dict[str, str] = {}
         if isinstance(rule, Paired) and rule.gain and gain:
             ends = {axis: word for axis, [word] in getattr(rule.gain, gain).words.items()}
-        every = list(self.combinations(rule, [*(["learning_rates"] if tuned else []), *ends]))
+        every = list(self.combinations(rule, [*(["learning_rates"] if rule.tuned else []), *ends]))
         if not every:
             raise Missing(lacking({**self.usual, **rule.cells.words}))
         seen = [{**stratum, **arm} for stratum, arm, _ in every]
@@ -168,7 +171,7 @@ class Lookup:
             sides, edges = [], []
             for side in (arm, baseline):
                 cells = {**stratum, **side, **ends}
-                if tuned:
+                if rule.tuned:
                     rows, best = self.at_best_rate(cells, rates)
                     if best in (rates[0], rates[-1]):
                         label = axes.label("learning_rates", best)
@@ -183,22 +186,21 @@ class Lookup:
         return found
 
     def at_best_rate(self, cells: dict[str, str], rates: list[str]) -> tuple[dict[str, Any], str]:
-        """Of each seed the cell at the learning rate that is best for the other seeds, by mean
-        accuracy on the validation images; and the rate that is best for all of them."""
+        """The cells of the seeds that judge, at the learning rate that is best for those that
+        choose, by mean accuracy on the validation images; and that rate."""
         by_rate = {rate: self.by_seed({**cells, "learning_rates": rate}) for rate in rates}
         seeds = [k for k in by_rate[rates[0]] if all(k in rows for rows in by_rate.values())]
-        if not seeds:
-            raise Missing("No seed has run at all learning rates. ")
-        scores = np.array(
-            [
-                [self.evidence.accuracy(rows[k], "validation") for k in seeds]
-                for rows in by_rate.values()
-            ]
-        )
-        others = scores.sum(axis=1, keepdims=True) - (scores if len(seeds) > 1 else 0)
-        chosen = others.argmax(axis=0)
-        rows = {k: by_rate[rates[best]][k] for k, best in zip(seeds, chosen, strict=True)}
-        return rows, rates[int(scores.sum(axis=1).argmax())]
+        choosing = [k for k in seeds if k in self.choosing]
+        if not choosing or len(choosing) == len(seeds):
+            raise Missing(
+                "Too few seeds have run at all learning rates to choose one and to judge. "
+            )
+
+        def score(rate: str) -> float:
+            return sum(self.evidence.accuracy(by_rate[rate][k], "validation") for k in choosing)
+
+        best = max(rates, key=score)
+        return {k: by_rate[best][k] for k in seeds if k not in choosing}, best
 
 
 def words_of(cells: pd.DataFrame, axis: axes.Axis) -> list[str]:

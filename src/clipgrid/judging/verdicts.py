@@ -113,14 +113,16 @@ def at_the_looks(
         open_ones = [one for one in tested if one.verdict == "inconclusive"]
         for one in open_ones:
             finding = find(lookup, one.rule)
-            if k and finding.n and finding.pairs < n:
+            apart = len(lookup.choosing) if one.rule.tuned else 0
+            if k and finding.n and finding.pairs < n - apart:
                 continue  # its cells haven't come to this look
             one.finding, one.look = finding, k + 1
             if finding.verdict:
                 one.verdict = finding.verdict
                 continue
+            of_rule = Plan(tuple(look - apart for look in plan.looks))
             for name, p in finding.tests.items():
-                level = float(plan.level(p, k))
+                level = float(of_rule.level(p, k))
                 one.levels[name] = float(np.fmin(level, one.levels.get(name, math.nan)))
         correct(tested)
         for one in open_ones:

@@ -60,8 +60,7 @@ def comparison(rule: Contrast, found: "list[Stratum]") -> str:
             selection["models"] = list(dict.fromkeys(row.model for row in rows))
         return names(selection, unsaid=False)
 
-    tuned = isinstance(rule, Paired) and rule.learning_rate == "tuned"
-    where = ", each at its best learning rate" if tuned else ""
+    where = ", each at its best learning rate" if rule.tuned else ""
     return f"{of('arm')} less {of('baseline')}{where}"
 
 

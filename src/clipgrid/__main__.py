@@ -5,17 +5,23 @@ import json
 import signal
 import sys
 from collections.abc import Callable
+from io import TextIOWrapper
 from pathlib import Path
+from typing import Any
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from clipgrid import InputError
 from clipgrid.study import parts
 from clipgrid.study.cells import Readout, Trajectory
-from clipgrid.study.faults import explained, listed
+from clipgrid.study.faults import explain, explained, listed
+from clipgrid.study.fields import Count, NotNegative, Positive, Seed, Settings, Side
 
 
 def main(argv: list[str] | None = None) -> int:
+    for stream in (sys.stdout, sys.stderr):  # which may have no λ, by the locale
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     parser = argparse.ArgumentParser(prog="python -m clipgrid", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="command")
     training_commands(commands)
@@ -50,11 +56,11 @@ def training_commands(commands) -> None:
     """What prepares data and trains."""
     command = add(commands, prepare, "make the file of a data set that train reads")
     command.add_argument("--name", required=True, help="data set")
-    command.add_argument("--size", type=int, required=True, help="side of the images, px")
-    command.add_argument("--split-seed", type=int, default=0, help="what draws the split")
+    command.add_argument("--size", type=a(Side), required=True, help="side of the images, px")
+    command.add_argument("--split-seed", type=a(Seed), default=0, help="what draws the split")
     command.add_argument("--folder", type=Path, default=Path("data"), help="of the raw files")
     command.add_argument("--out", type=Path, required=True, help="file to make, e.g. data.pt")
-    command.add_argument("--threads", type=int, default=1, help="that read image files")
+    command.add_argument("--threads", type=a(Count), default=1, help="that read image files")
     add_shared(command)
 
     command = add(
@@ -123,7 +129,7 @@ def study_commands(commands) -> None:
     command.add_argument("study", nargs="?", type=Path, default=Path("config.yaml"), help="file")
     command.add_argument(
         "--job-seconds",
-        type=float,
+        type=a(NotNegative),
         help="instead of the study's training.job_seconds, e.g. 900 for the profile slurm",
     )
 
@@ -149,7 +155,7 @@ def add_training(command: argparse.ArgumentParser) -> None:
     command.add_argument("--data", type=Path, required=True, help="file made by prepare")
     command.add_argument(
         "--checkpoint-every",
-        type=float,
+        type=a(Positive),
         default=60.0,
         help="seconds of training after which the run is saved; a killed one goes on from there",
     )
@@ -166,6 +172,19 @@ def add_shared(command: argparse.ArgumentParser) -> None:
         default=[],
         help="Python files or modules with parts of one's own",
     )
+
+
+def a(kind: Any) -> Callable[[str], Any]:
+    """Reads a value of a type of settings from the command line."""
+
+    def read(text: str) -> Any:
+        try:
+            return TypeAdapter(kind).validate_python(text)
+        except ValidationError as error:
+            why = explain(error.errors()[0], Settings)
+            raise argparse.ArgumentTypeError(why) from None
+
+    return read
 
 
 def readout(name: str) -> Readout:

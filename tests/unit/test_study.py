@@ -1,20 +1,30 @@
 """Configs: those that are understood, and what is said of those that can't be run."""
 
+import contextlib
+import io
+import itertools
 import json
 import math
+import subprocess
+import time
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
-from pydantic import ValidationError
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
 
-from clipgrid.study import cells, grid
+from clipgrid.study import cells, grid, paths
 from clipgrid.study.cells import Clip
 from clipgrid.study.config import load, parse, read, to_json
 from clipgrid.study.faults import StudyError
+from clipgrid.study.fields import NO_NAMES, Name, canonical, number
 
 ROOT = Path(__file__).parents[2]
 NO_CLIP = Clip.read("inf")
+LIKE_NO_TEXT = ["none", "na", "n", "y", "e1", "infinit", "o7", "x1f", "nil", "null-", "nan0", "yes"]
 CONFIGS = [ROOT / "config.yaml", *sorted((ROOT / "studies").glob("*.yaml"))]
 
 
@@ -194,6 +204,27 @@ def test_a_study_can_not_be_changed(config):
         ("results", "report/../report", "results", "holds files of the project"),
         ("results", "src/mine", "results", "holds files of the project"),
         ("results", ".", "results", "name a folder for results alone"),
+        ("results", "..", "results", "name a folder for results alone"),
+        ("results", "/", "results", "name a folder for results alone"),
+        ("results", "store/mine", "results", "holds files of the project"),
+        ("results", ".github/mine", "results", "holds files of the project"),
+        ("results", str(ROOT / "docs"), "results", "holds files of the project"),
+        ("results", f"../{ROOT.name}/src", "results", "holds files of the project"),
+        ("results", "README.md/mine", "results", "README.md is a file; name a folder"),
+        ("results", 2024, "results", "must be text, in quotes if need be: a string, not 2024"),
+        ("results", "{x}", "results", "must have no braces, no < and no control character"),
+        ("results", "a<b>", "results", "must have no braces, no < and no control character"),
+        ("results", "a\0b", "results", "must have no braces, no < and no control character"),
+        ("results", "-x", "results", "must not begin with - or ~"),
+        ("results", "./-x", "results", "must not begin with - or ~"),
+        ("results", "~/x", "results", "must not begin with - or ~"),
+        ("results", "a" * 300, "results", "may have 200 bytes between slashes"),
+        ("results", "é" * 101, "results", "may have 200 bytes between slashes"),
+        ("results", "", "results", "at least 1 character"),
+        ("claims", "{x}.yaml", "claims", "must have no braces"),
+        ("claims", "-x.yaml", "claims", "must not begin with -"),
+        ("data", {"name": "imagefolder", "folder": "{x}"}, "data.folder", "must have no braces"),
+        ("extensions", ["{x}.py"], "extensions", "must have no braces"),
         ("extensions", ["none.py"], "extensions", "none.py can't be loaded: there is no file"),
         ("training.compile", True, "training.compile", "Known: none, default, reduce-overhead"),
         ("clips", "inf", "clips", "list"),
@@ -201,6 +232,30 @@ def test_a_study_can_not_be_changed(config):
         ("iterations", [-5], "iterations[0]", "must be at least 1, not -5"),
         ("iterations", [1.5], "iterations[0]", "must be a whole number, not 1.5"),
         ("iterations", [True], "iterations[0]", "true and false are no numbers"),
+        ("iterations", [10**8], "iterations[0]", "must be at most 10000000, not 100000000"),
+        ("iterations", [10**400], "iterations[0]", "is too large a whole number"),
+        (
+            "iterations",
+            [1 << 20000],
+            "iterations[0]",
+            "a number of thousands of digits is too large",
+        ),
+        ("iterations", ["1e400"], "iterations[0]", "'1e400' is too large a number"),
+        ("clips", ["1e400"], "clips[0]", "'1e400' is too large a number"),
+        ("clips", [10**400], "clips[0]", "is too large a whole number"),
+        ("seeds", [10**16], "seeds[0]", "is too large a whole number"),
+        ("seeds", [2**32], "seeds[0]", "must be below 4294967296"),
+        ("data.size", 3 * 10**9, "data.size", "must be at most 4096"),
+        ("training.batch_size", 10**30, "training.batch_size", "is too large a whole number"),
+        ("training.batch_size", 10**7, "training.batch_size", "must be at most 1000000"),
+        ("training.checkpoint_every", 10**400, "training.checkpoint_every", "is too large"),
+        (
+            "optimizers.momentum.weight_decay",
+            "1e999",
+            "optimizers.momentum.weight_decay",
+            "too large",
+        ),
+        ("looks", [1, 10**9], "looks[1]", "must be at most 10000"),
         ("iterations", ["inf"], "iterations[0]", "must be a finite number"),
         ("ema", [0], "ema[0]", "must be above 0, not 0"),
         ("ema", [1], "ema[0]", "must be below 1, not 1"),
@@ -243,12 +298,74 @@ def test_a_study_can_not_be_changed(config):
             "experiments.Bad Name",
             "lower-case letters, digits and hyphens",
         ),
+        ("experiments.null", {}, "experiments.null", "read this name as no text; choose another"),
+        ("experiments.inf", {}, "experiments.inf", "read this name as no text; choose another"),
+        ("experiments.cells", {}, "experiments.cells", "has a page of this name already"),
+        (
+            "experiments." + "a" * 61,
+            {},
+            "experiments." + "a" * 61,
+            "must be of up to 60 lower-case",
+        ),
     ],
 )
 def test_a_fault_is_reported_with_its_key_and_what_would_be_right(config, path, value, where, hint):
     put(config, path, value)
     message = dict(line.split(": ", 1) for line in faults(config))
     assert hint in message[where]
+
+
+@pytest.mark.parametrize("name", ["report", "store", "mine"])
+def test_results_that_are_a_link_to_what_is_ours_are_refused(config, tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "store").mkdir()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "link").symlink_to(ROOT / name if name == "report" else tmp_path / name)
+    if name == "mine":
+        assert parse(config | {"results": "link"}).results == "link"
+    else:
+        config["results"] = "link/x"
+        assert "link/x holds files of the project" in faults(config)[0]
+
+
+def test_every_folder_of_the_project_is_kept_from_results():
+    if (ROOT / ".git").exists():
+        files = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+        folders = {file.partition("/")[0] for file in files.stdout.splitlines() if "/" in file}
+        assert {name for name in folders if not name.startswith(".")} <= set(paths.OURS)
+
+
+@pytest.mark.parametrize("name", sorted(NO_NAMES))
+def test_a_name_that_is_refused_would_be_read_as_no_text(name):
+    table = io.StringIO(f"name\n{name}\n")
+    assert yaml.safe_load(name) != name or pd.read_csv(table).name[0] != name
+
+
+@given(st.from_regex(r"\A[a-z][a-z0-9-]{0,8}\Z") | st.sampled_from(LIKE_NO_TEXT))
+def test_a_name_that_is_taken_is_text_to_yaml_and_to_pandas(name):
+    with contextlib.suppress(ValidationError):
+        assert TypeAdapter(Name).validate_python(name) == name
+        assert yaml.safe_load(f"{name}: 1") == {name: 1}
+        assert pd.read_csv(io.StringIO(f"name\n{name}\n")).name[0] == name
+
+
+@pytest.mark.parametrize("x", [0, 7, 10**15, 10**16, 2**53, 1e15, 1e16, 1e30, 0.1, 1e-7])
+def test_a_number_is_spelled_as_it_is_read(x):
+    assert number(canonical(x)) == x
+    assert not isinstance(x, int) or canonical(x) == str(x)
+
+
+def test_seeds_that_leave_no_room_for_later_looks_are_a_fault(config):
+    config |= {"seeds": [2**32 - 2], "looks": [1, 2]}
+    assert parse(config).looks == [1, 2]
+    assert faults(config | {"looks": [1, 3]}) == [
+        "seeds: the seeds of later looks follow the largest one, and would be too large"
+    ]
+
+
+def test_a_message_is_of_bounded_length(config):
+    config |= {"title": ["x" * 10**6] * 10**4, "y" * 10**6: 1, "clips": ["z" * 10**6]}
+    assert all(len(line) < 500 for line in faults(config))
 
 
 def test_one_fault_is_reported_alone(config):
@@ -371,6 +488,45 @@ def test_a_file_that_is_not_sound_yaml_is_refused_by_name(tmp_path, text):
     path.write_text(text)
     with pytest.raises(StudyError, match=r"study\.yaml can't be read"):
         load(path)
+
+
+BOMB = "a: &a [x]\n" + "".join(
+    f"{b}: &{b} [{', '.join([f'*{a}'] * 9)}]\n" for a, b in itertools.pairwise("abcdefghi")
+)
+MERGED = "a: &a {x: 1}\n" + "".join(
+    f"{b}: &{b} {{<<: [{', '.join([f'*{a}'] * 9)}]}}\n" for a, b in itertools.pairwise("abcdefghi")
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        pytest.param("? [a, b]\n: 1\n", "a key must be a word or a number", id="a list as a key"),
+        pytest.param("{{a: 1}: 2}", "a key must be a word or a number", id="a mapping as a key"),
+        pytest.param("title: " + "[" * 600 + "]" * 600, "nested too deeply", id="600 levels"),
+        pytest.param(BOMB, "its aliases stand for more than 100000 values", id="aliases"),
+        pytest.param(MERGED, "its aliases stand for more than 100000 values", id="merged keys"),
+        pytest.param("a: &a [*a]", "its aliases stand for more than", id="an alias of itself"),
+        pytest.param('title: "a\\0b"', "a control character", id="a control character"),
+        pytest.param('title: "\\ud800"', "half a character", id="half a character"),
+        pytest.param("seeds: [1" + "0" * 5000 + "]", "digits", id="a number of 5000 digits"),
+    ],
+)
+def test_a_file_that_would_take_long_or_crash_is_refused_at_once(tmp_path, text, why):
+    path = tmp_path / "study.yaml"
+    path.write_text(text)
+    began = time.process_time()
+    with pytest.raises(StudyError) as caught:
+        load(path)
+    assert time.process_time() - began < 1
+    assert str(caught.value).startswith(f"{path} can't be read: ")
+    assert why in str(caught.value)
+
+
+def test_a_character_beyond_the_first_65536_makes_the_trip_through_json(config, tmp_path):
+    path = tmp_path / "study.json"
+    path.write_text(to_json(parse(config | {"title": "Grad \U0001f4c9"})))
+    assert load(path).title == "Grad \U0001f4c9"
 
 
 def test_a_key_that_stands_twice_is_named(tmp_path):

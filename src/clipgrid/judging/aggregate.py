@@ -22,6 +22,12 @@ MEASURES = (
     *("norm_median", "norm_max", *LOSSES, *ACCURACIES, "weights_sha256"),
 )
 
+TEXTS = (
+    *("cell", "trajectory", "experiments", "model", "optimizer", "clip", "augmentation"),
+    *("schedule", "train_images", "status", "weights_sha256", "command"),
+)
+"""Columns of cells.csv that are text, whatever is in them."""
+
 
 def aggregate(path: Path) -> None:
     """Write `cells.csv`, `histories.parquet` and `trained.json` beside the study at `path`."""
@@ -32,7 +38,7 @@ def aggregate(path: Path) -> None:
     cells_table(study, records).to_csv(results / "cells.csv", index=False)
     histories_table(runs, results, of_study).to_parquet(results / "histories.parquet", index=False)
     summary = json.dumps(trained(runs, records), indent=1)
-    (results / "trained.json").write_text(summary + "\n")
+    (results / "trained.json").write_text(summary + "\n", encoding="utf-8")
 
 
 def cells_table(study: Study, records: list[dict]) -> pd.DataFrame:
@@ -61,7 +67,7 @@ def read_cells(results: Path) -> pd.DataFrame:
     """The table of all cells, as it was written: a name such as `null` is a name."""
     return pd.read_csv(
         results / "cells.csv",
-        dtype={"train_images": str},
+        dtype=dict.fromkeys(TEXTS, "str"),
         keep_default_na=False,
         na_values=[""],
     )

@@ -9,13 +9,13 @@ import hashlib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 
 from clipgrid.judging.rules import AnyCells, Computation, Rule, Sooner
-from clipgrid.study import code, parts
-from clipgrid.study.config import literal, read
+from clipgrid.study import code, parts, paths
 from clipgrid.study.faults import StudyError, explain, key_path, listed
-from clipgrid.study.fields import Settings, some
+from clipgrid.study.fields import Seed, Settings, some
+from clipgrid.study.reading import read
 
 KINDS = ("quantitative", "comparative", "inference", "definition", "protocol", "published")
 """What a claim is; `published` ones are not the article's, but facts that others have found."""
@@ -60,9 +60,9 @@ class Frozen(Settings):
 
     date: datetime.date
     """The day."""
-    seen: dict[str, list[int]] = Field(default_factory=dict)
+    seen: dict[str, list[Seed]] = Field(default_factory=dict)
     """Of a data set, the seeds whose results were known: they confirm nothing."""
-    before: Annotated[str, AfterValidator(literal)] | None = None
+    before: paths.NamedPath | None = None
     """A table, as CSV, of an earlier judgement by other rules: id, verdict, change. Its path."""
 
 
@@ -76,7 +76,7 @@ class Claims(Settings):
     usual: AnyCells = AnyCells()
     """What the cells of a rule have on an axis that the rule doesn't name."""
     claims: Annotated[
-        dict[Annotated[str, Field(pattern=r"^[A-Z]\d+$")], Claim], BeforeValidator(some)
+        dict[Annotated[str, Field(pattern=r"^[A-Z][0-9]{1,9}$")], Claim], BeforeValidator(some)
     ]
     """The claims by their ids."""
 
@@ -94,13 +94,18 @@ class Claims(Settings):
 
 def load(path: Path) -> Claims:
     """The claims in a YAML file; StudyError, with all faults, if they can't be judged."""
+    return parse(read(path), str(path))
+
+
+def parse(content: Any, source: str) -> Claims:
+    """The claims that `content`, a mapping read from `source`, states; StudyError, as above."""
     try:
-        claims = Claims.model_validate(read(path))
+        claims = Claims.model_validate(content)
         faults = [fault for key, claim in claims.claims.items() for fault in unsound(key, claim)]
     except ValidationError as error:
         faults = [(place(e["loc"]) or "the file", explain(e, Claims)) for e in error.errors()]
     if faults:
-        raise StudyError(listed(faults, f"the claims in {path} can't be judged"))
+        raise StudyError(listed(faults, f"the claims in {source} can't be judged"))
     return claims
 
 

@@ -11,7 +11,7 @@ from clipgrid.judging.measures import EVENTS, UNITS
 from clipgrid.study import axes, parts
 from clipgrid.study.cells import Clip
 from clipgrid.study.config import Selection, with_axes
-from clipgrid.study.fields import Settings, some
+from clipgrid.study.fields import Iterations, Settings, shown, some
 
 Fault = tuple[str, str]
 """Where in a rule, as in `.margin`, and what would be right."""
@@ -40,10 +40,11 @@ def models_and_families() -> list[str]:
 
 def quantity(value: Any) -> Any:
     """`0.5 points` → (0.5, "points")."""
-    match = re.fullmatch(r"(\d+\.?\d*) *([a-z%]+)", str(value).strip())
+    match = re.fullmatch(r"([0-9]{1,9}\.?[0-9]{0,9}) *([a-z%]+)", str(value).strip())
     if not match:
         units = ", ".join(dict.fromkeys(UNITS.values()))
-        raise ValueError(f"{value!r} must be a number with its unit ({units}), as in 0.5 points")
+        right = f"must be a number with its unit ({units}), as in 0.5 points"
+        raise ValueError(f"{shown(value)} {right}")
     return float(match[1]), match[2]
 
 
@@ -70,7 +71,7 @@ def name_of(kind: str) -> Any:
 Quantity = Annotated[
     tuple[float, str],
     BeforeValidator(quantity),
-    WithJsonSchema({"type": "string", "pattern": r"^\d+\.?\d* *[a-z%]+$"}),
+    WithJsonSchema({"type": "string", "pattern": r"^[0-9]{1,9}\.?[0-9]{0,9} *[a-z%]+$"}),
 ]
 ClipWord = Annotated[
     str,
@@ -170,7 +171,7 @@ class Paired(Contrast):
     learning_rate: Literal["each", "tuned"] = "each"
     """At each learning rate, or at the one that is best on the validation images in each arm, for
     seeds that then don't judge."""
-    steps: Annotated[int, Field(ge=1)] | None = None
+    steps: Iterations | None = None
     """Of a loss area: over so many first steps, instead of all to T."""
     holds: Literal["in general", "somewhere"] = "in general"
     """Where the article says so; what it says may happen has to happen somewhere."""

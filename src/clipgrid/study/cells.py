@@ -18,17 +18,19 @@ from pydantic_core import core_schema
 from clipgrid.study import parts
 from clipgrid.study.fields import (
     NUMBER,
+    BatchSize,
     Count,
     Iterations,
     Positive,
     Seed,
     Settings,
     Share,
+    Steps,
     TrainImages,
-    Whole,
     canonical,
     fault,
     number,
+    shown,
 )
 from clipgrid.study.parts import Choice
 
@@ -61,8 +63,8 @@ class Clip:
         match = re.fullmatch(f"({longest_first})({NUMBER})(:.*)?", str(value), re.IGNORECASE)
         if not match:
             raise ValueError(
-                f"{value!r} is no clip: a number is the threshold of the global L2 norm; another"
-                f" kind stands before its own, as in agc0.01. Kinds: {', '.join(kinds)}"
+                f"{shown(value)} is no clip: a number is the threshold of the global L2 norm;"
+                f" another kind stands before its own, as in agc0.01. Kinds: {', '.join(kinds)}"
             )
         settings = match[5] or ""
         return cls.of(match[1].lower() + settings, number(match[2]))
@@ -151,7 +153,7 @@ class Readout:
             readout = cls(0)
         sound = readout.iterations > 0 and (readout.ema is None or 0 < readout.ema < 1)
         if not sound or readout.name != name:
-            raise ValueError(f"{name!r} is not a readout: T500, or T500_ema0.999")
+            raise ValueError(f"{shown(name)} is not a readout: T500, or T500_ema0.999")
         return readout
 
 
@@ -213,7 +215,7 @@ AnySchedule = Annotated[Choice, PartOf("schedule")]
 class Training(Settings):
     """What all trajectories of a study share."""
 
-    batch_size: Annotated[int, Field(ge=2), *Whole] = 32
+    batch_size: BatchSize = 32
     """Images a step."""
     accumulation_steps: Count = 1
     """Parts in which a batch goes through the model; clipping sees the sum of their gradients."""
@@ -266,7 +268,7 @@ class Trajectory(Training):
     """Augmentation of the training images: flip+crop."""
     schedule: AnySchedule = Field("constant", validate_default=True)
     """Schedule of the learning rate."""
-    schedule_steps: Annotated[int, Field(ge=0), *Whole] = 0
+    schedule_steps: Steps = 0
     """T of a schedule that depends on it; else 0."""
     split: Literal["prepared", "seed"] = "prepared"
     """Split into training, validation and test images: that of the prepared file, or one that the

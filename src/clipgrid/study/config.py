@@ -5,12 +5,9 @@ with its key and what would be right. `schema` is the JSON schema of the file.
 """
 
 import json
-import os
-import re
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -22,28 +19,29 @@ from pydantic import (
     model_validator,
 )
 
-from clipgrid import InputError
-from clipgrid.study import axes, code, grid, parts
+from clipgrid.study import axes, grid, parts, paths
 from clipgrid.study.cells import Text, Training, any_of
 from clipgrid.study.chosen import Models, Optimizers
-from clipgrid.study.faults import NAME, StudyError, explained, listed
+from clipgrid.study.faults import StudyError, explained, key_path, listed
 from clipgrid.study.fields import (
-    Iterations,
+    Look,
+    Name,
     NotNegative,
     Positive,
     Settings,
+    Side,
     Split,
     Values,
-    Whole,
     canonical,
     fault,
+    on_a_line,
+    shown,
     spelled,
 )
-from clipgrid.study.looks import SMALLEST_IMAGE
+from clipgrid.study.reading import read
 
-OURS = ("workflow", "src", "report", "notebooks", "envs", "slurm", "profiles", "studies", "tests",
-        "docs", "benchmarks", "store", ".git", ".ci")  # fmt: skip
-"""Folders of a checkout: what is written there would overwrite, or be deleted with, the project."""
+TAKEN = {"cells", "settings", "claims", "external", "checklist", "judgements", "study"}
+"""Pages of each report."""
 
 
 def known_dataset(name: Any) -> str:
@@ -51,26 +49,14 @@ def known_dataset(name: Any) -> str:
     return str(name)
 
 
+def not_taken(name: str) -> str:
+    """The name of an experiment. ValueError for that of another page of the report."""
+    if name in TAKEN:
+        raise ValueError("the report has a page of this name already; choose another")
+    return name
+
+
 # ---- the file --------------------------------------------------------------------------------
-
-
-def literal(path: str) -> str:
-    """A path that Snakemake and its report take as it is. ValueError for one that they don't."""
-    if re.search(r"[{}<\x00-\x1f]", path):
-        raise ValueError(f"{path!r} must have no braces, no < and no line break")
-    return path
-
-
-def none_of_ours(results: str) -> str:
-    """A folder that Snakemake may write to and delete from. ValueError for one of the project's."""
-    place, root = Path(results).resolve(), code.PACKAGE.parents[1]
-    ours = [root / name for name in OURS]
-    if root.is_relative_to(place) or any(place.is_relative_to(folder) for folder in ours):
-        raise ValueError(
-            f"{results} holds files of the project, which would be overwritten or deleted; name a"
-            " folder for results alone, such as results/mine"
-        )
-    return results
 
 
 class Data(Settings):
@@ -78,12 +64,12 @@ class Data(Settings):
 
     name: Annotated[str, PlainValidator(known_dataset), Text(lambda: any_of("dataset"))] = "digits"
     """Data set; digits needs no download."""
-    size: Annotated[int, Field(ge=SMALLEST_IMAGE), *Whole] = 12
+    size: Side = 12
     """Side of the images that the models see, px."""
     split: Split = "seed"
     """Split into training, validation and test images, of a set that doesn't come split: `seed`, if
     each seed draws its own; or a number, which draws one for all seeds."""
-    folder: str = "data"
+    folder: paths.NamedPath = "data"
     """Where raw files lie, or are downloaded to."""
 
     @property
@@ -135,6 +121,9 @@ class Selection(Settings):
         named = {name: getattr(self, name) for name in axes.NAMES}
         return {name: values for name, values in named.items() if values is not None}
 
+    def __str__(self) -> str:
+        return f"the selection of {', '.join(self.axes) or 'all'}"
+
 
 ListOf: Any = Values
 
@@ -177,15 +166,9 @@ class Study(Settings):
 
     title: str
     """Heading of the report."""
-    results: Annotated[
-        str,
-        Field(min_length=1),
-        AfterValidator(os.path.normpath),  # one name, by which rules find each other's files
-        AfterValidator(literal),
-        AfterValidator(none_of_ours),
-    ] = "results"
+    results: paths.Results = "results"
     """Folder for all that the study makes."""
-    extensions: list[str] = Field(default_factory=list)
+    extensions: list[paths.NamedPath] = Field(default_factory=list)
     """Python files or modules with parts of one's own."""
     data: Data
     """The images."""
@@ -193,18 +176,18 @@ class Study(Settings):
     """Axis: networks, with their settings."""
     optimizers: Optimizers
     """Axis: optimizers, with their settings and learning rates."""
-    looks: list[Iterations] | None = None
+    looks: list[Look] | None = None
     """Numbers of seeds at which the claims are judged, fixed beforehand: the first is that of
     `seeds`; claims that are open then go on with the seeds that follow. None: all at once."""
     training: StudyTraining = StudyTraining()
     """What all trajectories share."""
-    claims: Annotated[str, Field(min_length=1), AfterValidator(literal)] | None = None
+    claims: paths.NamedPath | None = None
     """File of the statements that are judged, if any."""
     further: list[Selected] = Field(default_factory=list)
     """Cells of its experiments that have more seeds, as open claims go on with them: `python -m
     clipgrid next-look` finds them."""
     experiments: Annotated[
-        dict[Annotated[str, Field(pattern=NAME)], Experiment], BeforeValidator(or_all)
+        dict[Annotated[Name, AfterValidator(not_taken)], Experiment], BeforeValidator(or_all)
     ] = Field({}, validate_default=True)
     """What is trained together; without any, the product of all axes."""
 
@@ -243,9 +226,10 @@ def parse(config: Any, source: str = "config.yaml", folder: Path = Path()) -> St
     Extensions are files below `folder`."""
     given = config if isinstance(config, dict) else {}
     try:
-        extensions = given.get("extensions") or []
-        parts.load(extensions if isinstance(extensions, list) else [], folder)
-    except InputError as error:
+        named = given.get("extensions")
+        texts = [x for x in named if isinstance(x, str)] if isinstance(named, list) else []
+        parts.load([paths.literal(text) for text in texts], folder)
+    except ValueError as error:
         raise StudyError(listed([("extensions", str(error))], f"{source} can't be run")) from None
     faults, study = [], None
     try:
@@ -264,28 +248,6 @@ def parse(config: Any, source: str = "config.yaml", folder: Path = Path()) -> St
 def load(path: Path) -> Study:
     """The study in a YAML or JSON file."""
     return parse(read(path), str(path))
-
-
-def read(path: Path) -> Any:
-    """A config file's content. StudyError for a file that isn't YAML or says a key twice."""
-    try:
-        return yaml.load(path.read_text(), UniqueKeys)
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise StudyError(f"{path} can't be read: {error}") from None
-
-
-class UniqueKeys(yaml.SafeLoader):
-    """YAML in which a key that is given twice is an error, not the last one's win."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        seen = set()
-        for key, _ in node.value:
-            if key.value in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"key {key.value} is given twice", key.start_mark
-                )
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
 
 
 def to_json(study: Study) -> str:
@@ -333,16 +295,16 @@ def unknown_parts(config: dict[str, Any]) -> list[tuple[str, str]]:
         selections = experiment.get("select") if isinstance(experiment, dict) else None
         for i, chosen in enumerate(selections if isinstance(selections, list) else ()):
             for axis in ("models", "optimizers"):
-                known = list(config[axis]) if isinstance(config.get(axis), dict) else None
+                known = config[axis] if isinstance(config.get(axis), dict) else None
                 values = chosen.get(axis) if isinstance(chosen, dict) else None
-                faults += [
-                    (
-                        f"experiments.{name}.select[{i}].{axis}",
-                        f"{value} is not among the study's {axis}: {', '.join(map(str, known))}",
-                    )
+                strange = [
+                    value
                     for value in (values if isinstance(values, list) else ())
-                    if known is not None and value not in known
+                    if known is not None and isinstance(value, str) and value not in known
                 ]
+                right = f"not among the study's {axis}: {', '.join(map(on_a_line, known or ()))}"
+                at = key_path(("experiments", str(name), "select", i, axis))
+                faults += [(at, f"{on_a_line(value)} is {right}") for value in strange]
     return faults
 
 
@@ -368,12 +330,21 @@ def too_many_images(study: Study) -> list[tuple[str, str]]:
 
 
 def unfit_looks(study: Study) -> list[tuple[str, str]]:
-    """Looks that don't grow, from the number of seeds on."""
-    looks, n = study.looks, len(study.values("seeds"))
-    if looks is None or (looks == sorted(set(looks)) and looks[:1] == [n]):
+    """Looks that don't grow, from the number of seeds on; or whose seeds would be too large."""
+    looks, seeds = study.looks, study.values("seeds")
+    if looks is None:
         return []
-    right = f"must grow from the number of seeds on, as in {[n, 2 * n, 4 * n]}, not {looks}"
-    return [("looks", right)]
+    n = len(seeds)
+    if looks != sorted(set(looks)) or looks[:1] != [n]:
+        right = (
+            f"must grow from the number of seeds on, as in {[n, 2 * n, 4 * n]}, not {shown(looks)}"
+        )
+        return [("looks", right)]
+    if max(seeds) + looks[-1] - n >= 2**32:
+        return [
+            ("seeds", "the seeds of later looks follow the largest one, and would be too large")
+        ]
+    return []
 
 
 def unused_values(study: Study) -> list[tuple[str, str]]:

@@ -9,9 +9,8 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from clipgrid import InputError
-from clipgrid.study.fields import spelled
+from clipgrid.study.fields import NAME, on_a_line, shown, spelled
 
-NAME = r"^[a-z][a-z0-9-]*$"
 Loc = tuple[int | str, ...]
 
 
@@ -29,7 +28,8 @@ def listed(faults: Iterable[tuple[str, str]], heading: str) -> str:
 def key_path(loc: Loc) -> str:
     """`clips[1]`, `models.alexnet.width`."""
     parts = [part for part in loc if part != "[key]"]
-    return "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in parts).lstrip(".")
+    words = (f"[{p}]" if isinstance(p, int) else f".{on_a_line(p)}" for p in parts)
+    return "".join(words).lstrip(".")
 
 
 def explained(
@@ -59,14 +59,14 @@ def explain(error: Any, model: type[BaseModel]) -> str:
                 str(error["loc"][-1]), keys_at(error["loc"][:-1], model)
             )
         case "literal_error":
-            return f"unknown: {given!r}; " + suggest(
+            return f"unknown: {shown(given)}; " + suggest(
                 str(given), re.findall(r"'([^']*)'", context["expected"])
             )
         case "missing":
             return "missing"
         case "union_tag_invalid":
             return (
-                f"unknown {context['discriminator'].strip(chr(39))}: {context['tag']!r}; "
+                f"unknown {context['discriminator'].strip(chr(39))}: {shown(context['tag'])}; "
                 + suggest(context["tag"], re.findall(r"'([^']*)'", context["expected_tags"]))
             )
         case "union_tag_not_found":
@@ -75,18 +75,24 @@ def explain(error: Any, model: type[BaseModel]) -> str:
             return str(context["error"])
         case "greater_than" | "greater_than_equal" | "less_than" | "less_than_equal":
             limit = spelled(next(iter(context.values())))
-            return f"must be {LIMITS[error['type']]} {limit}, not {given}"
+            return f"must be {LIMITS[error['type']]} {limit}, not {shown(given)}"
         case "finite_number":
-            return f"must be a finite number, not {given}"
+            return f"must be a finite number, not {shown(given)}"
+        case "list_type":
+            return f"must be a list, not {shown(given)}"
+        case "dict_type" | "model_type" | "model_attributes_type":
+            return f"must be a dictionary of keys and values, not {shown(given)}"
+        case "string_type":
+            return f"must be text, in quotes if need be: a string, not {shown(given)}"
         case "float_type" | "float_parsing":
-            return f"must be a number, not {given!r}"
+            return f"must be a number, not {shown(given)}"
         case "int_type" | "int_parsing" | "int_from_float":
-            return f"must be a whole number, not {given!r}"
+            return f"must be a whole number, not {shown(given)}"
         case "string_pattern_mismatch":
             if context["pattern"] == NAME:
-                return "must be of lower-case letters, digits and hyphens (it names files)"
-            return f"must match {context['pattern']}, not {given!r}"
-    return f"{error['msg'][0].lower()}{error['msg'][1:]}, not {given!r}"
+                return "must be of up to 60 lower-case letters, digits and hyphens (it names files)"
+            return f"must match {context['pattern']}, not {shown(given)}"
+    return f"{error['msg'][0].lower()}{error['msg'][1:]}, not {shown(given)}"
 
 
 LIMITS = {

@@ -1,7 +1,9 @@
-"""The types of settings: how a number is read from YAML or a flag, bounded and spelled. They hold
-for config files, the command line and the trainer alike."""
+"""The types of settings: how a number is read from YAML or a flag, bounded and spelled; what a name
+may be. They hold for config files, the command line and the trainer alike."""
 
+import math
 import re
+import reprlib
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -17,7 +19,17 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from clipgrid.study.looks import SMALLEST_IMAGE
+
 NUMBER = r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|\+?\.?inf"
+NAME = r"^[a-z][a-z0-9-]{0,59}$"  # of what names files
+NO_NAMES = {"null", "nan", "inf", "infinity", "true", "false", "yes", "no", "on", "off"}
+"""Of that pattern, and yet no text to YAML or pandas."""
+LARGEST = 2**53  # whole numbers up to it are floats, too
+
+SHORT = reprlib.Repr()
+SHORT.maxstring = SHORT.maxlong = SHORT.maxother = 80
+SHORT.maxlevel, SHORT.maxlist, SHORT.maxdict = 2, 4, 2
 
 
 class Settings(BaseModel):
@@ -37,16 +49,36 @@ def fault(key: str, reason: str) -> PydanticCustomError:
     return PydanticCustomError("fault", "{reason}", {"key": key, "reason": reason})
 
 
+def shown(value: Any) -> str:
+    """A value in a message: as Python writes it, and shortened where it is long."""
+    try:
+        return SHORT.repr(value)
+    except ValueError:  # Python writes no whole number of more than 4300 digits
+        return "a number of thousands of digits"
+
+
+def on_a_line(text: Any) -> str:
+    """A name in a message: as it is, but for what isn't shown, or is too long."""
+    return shown(str(text))[1:-1]
+
+
 def canonical(x: float) -> str:
     """One spelling for each number: 1, 1.0 and 1e0 are all `1`; infinity is `inf`."""
-    return str(int(x)) if abs(x) < 1e16 and x == int(x) else repr(float(x))
+    whole = isinstance(x, int) or (abs(x) < 1e16 and x == int(x))
+    return str(int(x)) if whole else repr(float(x))
 
 
 def number(value: Any) -> Any:
-    """YAML's `1e-3`, `inf` and `.inf` as floats; anything that is no number as it is."""
+    """YAML's `1e-3`, `inf` and `.inf` as floats; anything that is no number as it is. ValueError
+    for a number that is too large for a float."""
+    found = value
     if isinstance(value, str) and re.fullmatch(NUMBER, value.strip(), re.IGNORECASE):
-        return float(value.strip().lower().replace(".inf", "inf"))
-    return value
+        found = float(value.strip().lower().replace(".inf", "inf"))
+        if math.isinf(found) and "inf" not in value.lower():
+            raise ValueError(f"{shown(value)} is too large a number")
+    if isinstance(value, int) and abs(value) > LARGEST:
+        raise ValueError(f"{shown(value)} is too large a whole number")
+    return found
 
 
 def whole(value: Any) -> Any:
@@ -61,6 +93,13 @@ def not_bool(value: Any) -> Any:
     if isinstance(value, bool):
         raise ValueError("true and false are no numbers")
     return value
+
+
+def text_to_all(name: str) -> str:
+    """A name. ValueError for one that is read as something else from a file."""
+    if name in NO_NAMES:
+        raise ValueError("YAML or pandas would read this name as no text; choose another")
+    return name
 
 
 def unique(values: list[Any]) -> list[Any]:
@@ -111,7 +150,7 @@ def seed_or_number(value: Any, validate: Any) -> Any:
     except ValidationError:
         one = "a whole number from 0 to 2^32 - 1 (it draws one split for all seeds)"
         raise ValueError(
-            f"must be seed (each seed draws its own split), or {one}, not {value!r}"
+            f"must be seed (each seed draws its own split), or {one}, not {shown(value)}"
         ) from None
 
 
@@ -120,17 +159,23 @@ Whole = (BeforeValidator(whole), BeforeValidator(not_bool), OrText(NUMBER))
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False), *Number]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False), *Number]
 Share = Annotated[float, Field(ge=0, lt=1), *Number]
-Count = Annotated[int, Field(ge=1), *Whole]
-Iterations = Annotated[int, Field(ge=1, le=10**9), *Whole]
-Seed = Annotated[int, Field(ge=0), *Whole]
-Split = Annotated[
-    Literal["seed"] | Annotated[int, Field(ge=0, lt=2**32), *Whole], WrapValidator(seed_or_number)
-]
+# Each whole number has an upper bound, far above what is of use: none is too large for what is
+# reckoned with it later, nor for one spelling.
+Count = Annotated[int, Field(ge=1, le=10**6), *Whole]
+BatchSize = Annotated[int, Field(ge=2, le=10**6), *Whole]
+Steps = Annotated[int, Field(ge=0, le=10**7), *Whole]  # torch.quantile takes 2^24 norms
+Iterations = Annotated[int, Field(ge=1, le=10**7), *Whole]
+Side = Annotated[int, Field(ge=SMALLEST_IMAGE, le=4096), *Whole]
+Seed = Annotated[int, Field(ge=0, lt=2**32), *Whole]
+Look = Annotated[int, Field(ge=1, le=10**4), *Whole]
+Name = Annotated[str, Field(pattern=NAME), AfterValidator(text_to_all)]
+Split = Annotated[Literal["seed"] | Seed, WrapValidator(seed_or_number)]
 Decay = Annotated[
     Annotated[float, Field(gt=0, lt=1), BeforeValidator(not_bool)] | None, *or_word("none", number)
 ]
 TrainImages = Annotated[
-    Annotated[int, Field(ge=1), BeforeValidator(not_bool)] | None, *or_word("all", whole)
+    Annotated[int, Field(ge=1, le=10**9), BeforeValidator(not_bool)] | None,
+    *or_word("all", whole),
 ]
 
 T = TypeVar("T")

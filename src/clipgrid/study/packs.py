@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from clipgrid import InputError
 from clipgrid.study import cost
 from clipgrid.study.cells import TRAINER_VERSION, Readout, Runs, Trajectory
+from clipgrid.study.fields import on_a_line
 
 if TYPE_CHECKING:
     from clipgrid.study.config import Study
@@ -62,7 +63,7 @@ def files(results: Path, name: str) -> tuple[Path, Path]:
 
 def read(rows: Path) -> list[dict[str, Any]]:
     """A record a cell (it has `cell`) and a record a run (it has `run`)."""
-    with rows.open() as lines:
+    with rows.open(encoding="utf-8") as lines:
         return [json.loads(line) for line in lines]
 
 
@@ -118,7 +119,10 @@ def pack(
     if len({t.name for t in runs}) < len(runs):
         raise InputError("two runs of the study have the same name")
     if long := next((t.name for t in runs if len(t.name.encode()) > LONGEST_NAME), ""):
-        raise InputError(f"{long}: this name is too long for a file; leave settings by default")
+        right = (
+            "take fewer augmentations at once, or leave settings of clips and schedules by default"
+        )
+        raise InputError(f"the name {on_a_line(long)} is too long for a file; {right}")
 
     def fits(some: list[Trajectory]) -> bool:
         few = len(some) <= MOST_RUNS and sum(len(runs[t]) for t in some) <= MOST_CELLS

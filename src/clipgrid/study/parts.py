@@ -28,7 +28,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError, create_model
 from clipgrid import InputError
 from clipgrid.study import code
 from clipgrid.study.faults import explained
-from clipgrid.study.fields import Made, Number, Settings, Whole, canonical
+from clipgrid.study.fields import Made, Number, Settings, Whole, canonical, shown
 
 F = TypeVar("F", bound=Callable)
 
@@ -103,9 +103,7 @@ def declare(kind: str, name: str, label: str, **about: Any) -> Callable[[F], F]:
             run.__qualname__,
         ):
             raise InputError(f"{kind} {name}: both {known[name].file} and {part.file} declare it")
-        if twin := next(
-            (p.name for p in known.values() if p.label == label and p.name != name), ""
-        ):
+        if twin := next((n for n, p in known.items() if p.label == label and n != name), ""):
             raise InputError(f"{kind} {name}: {twin} has the label {label!r} already")
         known[name] = part
         return run
@@ -324,7 +322,8 @@ def find(kind: str, name: str) -> Part:
         return part
     near = difflib.get_close_matches(name, [*known, *names_in_libraries(kind)], 1)
     hint = f"did you mean {near[0]}? " if near else ""
-    raise InputError(f"unknown {kind.replace('_', ' ')} {name!r}; {hint}Known: {', '.join(known)}")
+    unknown = f"unknown {kind.replace('_', ' ')} {shown(name)}"
+    raise InputError(f"{unknown}; {hint}Known: {', '.join(known)}")
 
 
 # ---- a part with its settings ----------------------------------------------------------------

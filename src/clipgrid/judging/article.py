@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from importlib import resources
+from pathlib import Path
 
 from clipgrid.lazy import pd
 
@@ -10,11 +10,10 @@ from clipgrid.lazy import pd
 def stated() -> pd.DataFrame:
     """A row an arm of the article: section, axes, accuracy (%) and loss as the article words them,
     and what it says beside them."""
-    with resources.files("clipgrid.judging").joinpath("article.csv").open() as file:
-        return pd.read_csv(file, dtype=dict.fromkeys(("section", "accuracy", "loss"), str))
+    dtypes = dict.fromkeys(("section", "accuracy", "loss"), str)
+    return pd.read_csv(Path(__file__).with_name("article.csv"), dtype=dtypes)
 
 
 def published() -> pd.DataFrame:
     """A row an architecture: its accuracies on ImageNet (%), its optimizer, and the source."""
-    with resources.files("clipgrid.judging").joinpath("published.csv").open() as file:
-        return pd.read_csv(file).set_index("model")
+    return pd.read_csv(Path(__file__).with_name("published.csv")).set_index("model")

@@ -48,7 +48,7 @@ class Evidence:
     @cached_property
     def about(self) -> dict[str, Any]:
         """What is known of the images: data.json."""
-        return json.loads((self.results / "data.json").read_text())
+        return json.loads((self.results / "data.json").read_text(encoding="utf-8"))
 
     @property
     def classes(self) -> int:

@@ -26,10 +26,11 @@ def cells_pages(path: Path) -> None:
     cells = read_cells(results)
     pages = results / "tables"
     pages.mkdir(exist_ok=True)
-    (pages / "cells.html").write_text(tables.cells_page(cells, f"All {len(cells)} cells"))
+    page = tables.cells_page(cells, f"All {len(cells)} cells")
+    (pages / "cells.html").write_text(page, encoding="utf-8")
     files = [results / name for name in ("study.json", "data.json", "trained.json")]
     settings = text.page("files.html", title="Settings and provenance", files=files)
-    (pages / "settings.html").write_text(settings)
+    (pages / "settings.html").write_text(settings, encoding="utf-8")
 
 
 def judge(path: Path, claims_file: Path) -> None:
@@ -81,12 +82,14 @@ def pages(path: Path) -> None:
     document of all tables; below `tables/` the reproducibility checklist."""
     study, results = config.load(path), path.parent
     evidence = Evidence(study, results)
-    about = judged(study, results), json.loads((results / "trained.json").read_text())
-    (results / "workflow.rst").write_text(start_page(evidence, *about))
-    (results / "tables" / "checklist.html").write_text(checklist(evidence, *about))
+    trained = json.loads((results / "trained.json").read_text(encoding="utf-8"))
+    about = judged(study, results), trained
+    (results / "workflow.rst").write_text(start_page(evidence, *about), encoding="utf-8")
+    page = checklist(evidence, *about)
+    (results / "tables" / "checklist.html").write_text(page, encoding="utf-8")
     names = [*study.pages, *(["claims", "external"] if study.claims else [])]
     document = text.page("tables.tex", title=text.latex(study.title), names=names)
-    (results / "tables.tex").write_text(document)
+    (results / "tables.tex").write_text(document, encoding="utf-8")
 
 
 def judged(study: Study, results: Path) -> dict[str, Any]:

@@ -151,5 +151,5 @@ def save(table: pd.DataFrame, shown: pd.DataFrame, stem: Path, experiment: Exper
     if section:
         title += f" (section {section}): stated and measured"
     page = text.page("experiment.html", title=title, section=section, shown=shown)
-    stem.with_suffix(".html").write_text(page)
+    stem.with_suffix(".html").write_text(page, encoding="utf-8")
     save_latex(shown, stem, title)

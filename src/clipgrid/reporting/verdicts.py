@@ -130,7 +130,7 @@ def save(
     """Write the claims as `stem`.html, by what decided them, and as one table, without the reasons,
     as `stem`.tex. `about` are the claims' file, its checksum, and the plan of looks."""
     page = text.page("claims.html", title=title, groups=by_decision(claims, findings), **about)
-    stem.with_suffix(".html").write_text(page)
+    stem.with_suffix(".html").write_text(page, encoding="utf-8")
     shown = printed(claims).drop(columns="Source", errors="ignore")
     wide = {"Statement": "p{8cm}", "of": "p{5cm}", "p": "r", "n": "r"}
     columns = "".join(wide.get(name, "l") for name in shown.columns)
@@ -160,5 +160,6 @@ def save_judgements(claims: pd.DataFrame, before: Path, page: Path, title: str) 
         for table in (first, claims)
     )
     page.write_text(
-        text.page("judgements.html", title=title, shown=shown, before=counts_before, now=now)
+        text.page("judgements.html", title=title, shown=shown, before=counts_before, now=now),
+        encoding="utf-8",
     )

@@ -96,7 +96,7 @@ def network(model: Choice, size: int) -> Network:
 @cache
 def table() -> dict[tuple[str, int], dict[str, str]]:
     """costs.csv, which `python -m clipgrid costs` prints: counted by torch, of width 1."""
-    with Path(__file__).with_name("costs.csv").open() as file:
+    with Path(__file__).with_name("costs.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     return {(row.pop("model"), int(row.pop("size"))): row for row in rows}
 

@@ -39,7 +39,7 @@ def freeze(study: Study) -> None:
 def write(study: Study, look: int, selections: list[dict[str, Any]]) -> None:
     kept = {"look": look, "stamp": stamp(study), "further": selections}
     aside = file(study).with_suffix(".tmp")
-    aside.write_text(json.dumps(kept, indent=1) + "\n")
+    aside.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
     aside.replace(file(study))
 
 
@@ -50,7 +50,7 @@ def extended(study: Study) -> Study:
     if not path.exists():
         return study
     try:
-        kept = json.loads(path.read_text())
+        kept = json.loads(path.read_text(encoding="utf-8"))
         frozen, look = kept["stamp"], kept["look"]
         further = [Selected.model_validate(selection) for selection in kept["further"]]
         changed = [key for key, value in stamp(study).items() if value != frozen[key]]

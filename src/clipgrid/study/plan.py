@@ -111,7 +111,7 @@ def measured_disk(s: Study, runs: Runs, records: Records) -> float | None:
     """Of the states and results, GB; None unless all runs are finished, and their states there."""
     if not runs.keys() <= records.keys():
         return None
-    checksum = json.loads(Path(s.results, "data.json").read_text())["checksum"]
+    checksum = json.loads(Path(s.results, "data.json").read_text(encoding="utf-8"))["checksum"]
     folders = [STORE / cells.digest(t.key(checksum)) for t in runs]
     if not all(folder.is_dir() for folder in folders):
         return None

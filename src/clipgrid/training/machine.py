@@ -64,7 +64,7 @@ def stamp(device: str) -> dict[str, str]:
 def maker() -> str:
     """Who made the CPU."""
     info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
+    lines = info.read_text().splitlines() if info.exists() else []  # noqa: PLW1514
     makers = [line.partition(":")[2].strip() for line in lines if line.startswith("vendor_id")]
     return (makers or [platform.processor()])[0]
 

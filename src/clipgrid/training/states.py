@@ -78,7 +78,7 @@ class Store:
             return None
         try:
             if path.suffix == ".json":
-                kept = json.loads(path.read_text())
+                kept = json.loads(path.read_text())  # noqa: PLW1514
             else:
                 kept = torch.load(path, weights_only=True, map_location="cpu")
             if kept["key"] != self.key:

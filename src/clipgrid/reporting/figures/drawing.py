@@ -52,7 +52,7 @@ def exhibit(part: Part, evidence: Evidence) -> Figure:
     caption = text.page(
         "caption.html", caption=part.about["caption"], settings=config.settings(evidence.study)
     )
-    stem.with_suffix(".rst").write_text(text.as_caption(caption))
+    stem.with_suffix(".rst").write_text(text.as_caption(caption), encoding="utf-8")
     return figure
 
 

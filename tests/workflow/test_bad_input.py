@@ -1,6 +1,11 @@
 """What a person gets who asks for something that can't be done: every fault at once, in words,
 before anything is trained."""
 
+import os
+import re
+import signal
+import time
+
 import pytest
 import yaml
 
@@ -11,7 +16,8 @@ BASE = "studies/smoke.yaml"
 def assert_refused(run, project):
     """Snakemake has refused, in words of ours, and left nothing behind."""
     assert run.returncode != 0
-    assert "Traceback" not in run.stdout
+    assert run.stdout.count("clipgrid: error: ") == 1
+    assert not re.search(r"Traceback|Error in file|\.smk", run.stdout)
     assert not (project / "results").exists()
     assert not (project / "store").exists()
 
@@ -82,6 +88,26 @@ def test_a_study_file_that_does_not_exist_is_named(project, snakemake):
     assert not (project / "results").exists()
 
 
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("? [a, b]\n: 1\n", "a key must be a word or a number"),
+        ("title: " + "[" * 600 + "]" * 600, "config.yaml can't be read: it is nested too deeply"),
+        ("- 1\n", "the file: must be a dictionary of keys and values, not [1]"),
+        (None, "config.yaml can't be read: "),
+    ],
+    ids=["a list as a key", "600 levels", "a list", "no file"],
+)
+def test_a_default_study_that_can_not_be_read_is_refused(project, snakemake, text, why):
+    if text is None:
+        (project / "config.yaml").unlink()
+    else:
+        (project / "config.yaml").write_text(text)
+    run = snakemake(project, "--cores", 1)
+    assert_refused(run, project)
+    assert why in run.stdout
+
+
 # ---- the claims file ----------------------------------------------------------------------------
 
 
@@ -128,6 +154,57 @@ def test_machines_that_share_no_folder_are_refused_with_the_reason(project, snak
     run = snakemake(project, "--cores", 1, "--shared-fs-usage", "none")
     assert_refused(run, project)
     assert "clipgrid's jobs must share this folder" in run.stdout
+
+
+@pytest.mark.parametrize("name", ["a:b", "{x}"])
+def test_a_checkout_whose_path_is_taken_amiss_is_refused(new_project, snakemake, tmp_path, name):
+    (tmp_path / name).mkdir()
+    project = new_project(tmp_path / name / "project")
+    run = snakemake(project, "--cores", 1)
+    assert_refused(run, project)
+    assert f"{name}/project/src has a colon or a brace in its path" in run.stdout
+
+
+def test_in_a_locale_without_utf_8_everything_is_read_all_the_same(project, snakemake, monkeypatch):
+    for name, value in {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}.items():
+        monkeypatch.setenv(name, value)
+    run = snakemake(project, "--dry-run", "--quiet")
+    assert run.returncode == 0, run.stdout
+
+
+# ---- what fails, and what is stopped -----------------------------------------------------------
+
+
+def test_of_a_failure_only_this_sessions_logs_are_quoted(project, snakemake):
+    study = {"data": {"name": "imagefolder", "folder": "absent", "size": 8}, "title": "None"}
+    study = yaml.safe_load((project / BASE).read_text()) | study
+    (project / "mine.yaml").write_text(yaml.safe_dump(study))
+    plan = snakemake(project, "--dry-run", "--configfile", "mine.yaml").stdout
+    for log in re.findall(r"results/smoke/logs/train/\S+\.log", plan):
+        (project / log).parent.mkdir(parents=True, exist_ok=True)
+        (project / log).write_text("of an earlier session\n")
+    run = snakemake(project, "--cores", 1, "--configfile", "mine.yaml")
+    assert run.returncode == 1
+    assert "Not prepared; its log is results/smoke/logs/prepare_data.log" in run.stdout
+    assert "Not trained" not in run.stdout
+
+
+def test_what_is_stopped_by_ctrl_c_says_so_and_no_error(project, start):
+    study = yaml.safe_load((project / BASE).read_text())
+    study |= {"iterations": [10**6], "experiments": {}, "seeds": [0]}
+    del study["claims"]
+    (project / "long.yaml").write_text(yaml.safe_dump(study))
+    command = ("--cores", 2, "--configfile", "long.yaml")
+    master = start(project, "snakemake", *command, start_new_session=True)
+    deadline = time.monotonic() + 120
+    while not list((project / "store").glob("*")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    time.sleep(2)
+    os.killpg(master.pid, signal.SIGINT)
+    said, _ = master.communicate(timeout=120)
+    assert master.returncode == 128 + signal.SIGINT, said
+    assert said.count("clipgrid: stopped; the same command goes on from here") == 1
+    assert not re.search(r"Error|Traceback|non-zero", said), said
 
 
 # ---- dry runs of a fresh clone ------------------------------------------------------------------

@@ -1,26 +1,53 @@
 # The study, its grid, and where things lie. All that needs thought is in src/clipgrid.
 
+import logging
 import os
+import re
 import shlex
+import signal
 import sys
 from math import ceil
 from pathlib import Path
 
-from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
 
 # Relative, so that a checkout that is moved makes nothing anew.
 ROOT = Path(
     os.path.relpath(workflow.current_basedir.get_path_or_uri(secret_free=True))
 ).parent.parent
 SRC = (ROOT / "src").resolve()
-sys.path.insert(0, str(SRC))
+
+
+def refuse(error):
+    """End with this error alone: of an exception Snakemake would say where it came from."""
+    sys.exit(f"clipgrid: error: {error}")
+
+
+# PYTHONPATH splits at a colon, and Snakemake takes {word} for a wildcard.
+for folder, signs in ((SRC, "[:{}]"), (Path.cwd(), "[{}]")):
+    if re.search(signs, str(folder)):
+        refuse(
+            f"{folder} has a colon or a brace in its path, which PYTHONPATH or Snakemake takes for"
+            " something else; move this folder to another place"
+        )
+
 # Jobs run the code that lies here, whatever their environment has installed.
+sys.path.insert(0, str(SRC))
 path = shlex.quote(str(SRC)) + "${PYTHONPATH:+:$PYTHONPATH}"
 shell.prefix(f"export PYTHONPATH={path}; ".replace("{", "{{").replace("}", "}}"))
 
+from clipgrid import InputError
 from clipgrid.judging import claims
 from clipgrid.reporting import figures, text
 from clipgrid.study import cells, config as study, cost, further, grid, packs, parts
+
+# Before Snakemake reads it, whose errors are others.
+try:
+    for file in workflow.configfiles or ["config.yaml"]:
+        if not isinstance(content := study.read(Path(file)), dict):
+            study.parse(content, str(file))
+except InputError as error:
+    refuse(error)
 
 # A config file on the command line replaces config.yaml: one file is one study.
 if not workflow.overwrite_configfiles:
@@ -29,16 +56,17 @@ if not workflow.overwrite_configfiles:
 
 
 try:
-    for file in workflow.configfiles:
-        study.read(Path(file))
     STUDY = further.extended(study.parse(config, ", ".join(map(str, workflow.configfiles))))
     CLAIMS = claims.load(Path(STUDY.claims)) if STUDY.claims else None
-except study.StudyError as error:
-    raise WorkflowError(str(error))
+    RUNS = cells.runs_of(grid.cells(STUDY))
+    # What each job trains, by name.
+    PACKS = {pack.name: pack for pack in packs.of_study(STUDY, RUNS)}
+except (InputError, OSError) as error:
+    refuse(error)
 
 files = workflow.storage_settings
 if files.default_storage_provider or "input-output" not in map(str, files.shared_fs_usage):
-    raise WorkflowError(
+    refuse(
         "clipgrid's jobs must share this folder: a run's states and checkpoints go to store/, which"
         " no rule declares, so that no storage plugin would carry them. Give the jobs a shared file"
         " system or volume, and leave out --shared-fs-usage and --default-storage-provider."
@@ -46,19 +74,8 @@ if files.default_storage_provider or "input-output" not in map(str, files.shared
 
 RESULTS = STUDY.results
 SETTINGS = text.label(study.settings(STUDY))
-RUNS = cells.runs_of(grid.cells(STUDY))
 # The experiments with a page of their own.
 PAGES = list(STUDY.pages)
-if taken := {"cells", "settings", "claims", "external", "checklist", "judgements", "study"} & set(
-    PAGES
-):
-    raise WorkflowError(
-        f"experiments.{min(taken)}: the report has a page of this name already; choose another"
-    )
-
-
-# What each job trains, by name.
-PACKS = {pack.name: pack for pack in packs.of_study(STUDY, RUNS)}
 
 
 # What starts a run's processes: torchrun, where they are several.
@@ -76,14 +93,41 @@ def pack_memory_mb(pack):
     return max(cost.memory_mb(t, r, STUDY.data)[0] for t, r in pack.runs.items())
 
 
-def failed():
-    """(what, log, its last line) of the data, and of each pack, that were tried and lack results."""
-    tried = [("prepared", "prepare_data", Path(RESULTS, "data.pt"))]
-    tried += [("trained", f"train/{name}", packs.files(Path(RESULTS), name)[0]) for name in PACKS]
-    for what, log, result in tried:
+def tried():
+    """(what, log, its time) of the data, and of each pack, that were tried and lack results."""
+    jobs = [("prepared", "prepare_data", Path(RESULTS, "data.pt"))]
+    jobs += [("trained", f"train/{name}", packs.files(Path(RESULTS), name)[0]) for name in PACKS]
+    for what, log, result in jobs:
         log = Path(RESULTS, "logs", f"{log}.log")
         if log.exists() and not result.exists():
-            yield what, log, (log.read_text().splitlines() or [""])[-1]
+            yield what, log, log.stat().st_mtime_ns
+
+
+BEFORE_US = []  # what was tried before this session
+
+
+def failed():
+    """(what, log, its last line) of what was tried in this session and lacks results."""
+    for what, log, time in tried():
+        if (what, log, time) not in BEFORE_US:
+            lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+            yield what, log, (lines or [""])[-1]
+
+
+STOPPED = []
+
+
+def stop(number, frame):
+    """At Ctrl-C the jobs save and end, which is no error of theirs. Snakemake waits for them."""
+    if not STOPPED:
+        os.write(2, b"\nclipgrid: stopped; the same command goes on from here\n")
+        logger.addFilter(lambda record: record.levelno < logging.ERROR)
+    STOPPED.append(128 + number)
+    sys.exit(128 + number)
+
+
+if workflow.is_main_process:
+    signal.signal(signal.SIGINT, stop)
 
 
 # What the jobs ask for that read the histories of all runs. That they need no GPU must be said where

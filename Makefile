@@ -6,7 +6,7 @@ VENV := .venv
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: paper test test-gpu install browser docs schema lock clean
+.PHONY: paper test fuzz test-gpu install browser docs schema lock clean
 
 paper: $(VENV)/installed
 	snakemake --cores all --quiet rules host
@@ -24,6 +24,13 @@ test: $(VENV)/installed browser
 	snakefmt --check Snakefile workflow
 	snakemake --lint
 	pytest -n 3 --dist loadfile --no-loadscope-reorder -rs
+
+# Studies and claims that chance spoils, MANY of them, from number FIRST on: each is loaded, or
+# refused in one error. Give the FIRST of a run again to repeat it.
+MANY ?= 20000
+FIRST ?= $(shell date +%s)
+fuzz: $(VENV)/installed
+	CLIPGRID_FUZZ=$(MANY) CLIPGRID_FUZZ_FIRST=$(FIRST) pytest -n 3 tests/*/test_spoilt_*.py
 
 # What only a GPU can show: ten minutes, on its machine. It writes build/gpu.json.
 test-gpu:

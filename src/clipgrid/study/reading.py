@@ -32,7 +32,9 @@ class Plain(yaml.SafeLoader):
 
     def construct_document(self, node: yaml.Node) -> Any:
         if size(node, {}) > MOST_VALUES:
-            raise error_at(node, f"its aliases stand for more than {MOST_VALUES} values")
+            raise error_at(
+                node, f"with its aliases written out, it has more than {MOST_VALUES} values"
+            )
         return super().construct_document(node)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:

@@ -28,6 +28,7 @@ import tempfile
 import time
 from collections import defaultdict
 from pathlib import Path
+from types import SimpleNamespace
 
 from record import ENVIRONMENT, record
 
@@ -186,7 +187,8 @@ def readers(path: str, way: str) -> float:
     loading.RESIDENT_BYTES = 0
     loading.READERS = loading.AHEAD = int(way[-1])
     file, batch = mapped(path), 128
-    images = loading.Images(file, torch.device("cpu"))
+    whole = SimpleNamespace(images=file, take=lambda index: file.index_select(0, index))
+    images = loading.Images(whole, torch.device("cpu"))
     if way.startswith("indexed"):
         images.read = lambda index: (index, file[index])
     indices = (torch.randint(len(file), (batch,)) for _ in itertools.count())

@@ -56,7 +56,8 @@ CASES = {  # name: (settings that differ from BASE, steps)
 }
 DECAYS = (0.2, 0.9)
 USED = (
-    *("images/data.py", "images/loading.py", "images/transformations.py", "images/moving.py"),
+    *("images/data.py", "images/dataset.py", "images/loading.py"),
+    *("images/transformations.py", "images/moving.py"),
     *("models/__init__.py", "study/looks.py", "clipping/flat.py"),
 )
 

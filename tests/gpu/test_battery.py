@@ -202,7 +202,7 @@ def test_clipping_is_that_of_a_cpu(device, clip):
 @pytest.mark.parametrize("net", ["alexnet", "resnet18"])
 def test_speed_of_a_step(small, found, net, width):
     dataset = Dataset.load(small)
-    images = Images(dataset.images, torch.device(DEVICE))
+    images = Images(dataset, torch.device(DEVICE))
     trajectory = replace(BASE, model=f"{net}:width={0.125 if SMALL else width}")
     modes = ("none", "default", "reduce-overhead") if DEVICE == "cuda" else ("none",)
     for mode in modes:

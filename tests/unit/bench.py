@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from clipgrid.judging import claims, verdicts
+from clipgrid.judging import claims, sums, verdicts
 from clipgrid.judging.evidence import Evidence
 from clipgrid.study import axes, grid
 from clipgrid.study import config as study
@@ -56,6 +56,7 @@ class Bench:
         ]
         columns = {name: np.concatenate([h[name] for h in histories]) for name in histories[0]}
         pd.DataFrame(columns).to_parquet(results / "histories.parquet", index=False)
+        sums.seal(results, {})
         return Evidence(study.load(results / "study.json"), results)
 
     def judge(self, evidence, families=nothing, **rules):

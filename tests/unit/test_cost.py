@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -195,13 +194,11 @@ def test_a_plan_says_what_was_measured_until_the_study_changes(
     (results / "data.json").write_text('{"checksum": "0"}')
     session = {"training_seconds": 3000, "evaluation_seconds": 500}
     for pack in packs.of_study(study, cells.runs_of(grid.cells(study))):
-        rows = [
-            {"cell": cells.Cell(t, r).name, **t.model_dump(mode="json")}
-            for t, readouts in pack.runs.items()
-            for r in readouts
-        ]
-        rows += [{"run": t.name, "sessions": [session], "readout_seconds": 100} for t in pack.runs]
-        packs.files(results, pack.name)[0].write_text("\n".join(map(json.dumps, rows)))
+        for t, readouts in pack.runs.items():
+            rows = [{"cell": cells.Cell(t, r).name, **t.model_dump(mode="json")} for r in readouts]
+            run = {"run": t.name, "sessions": [session], "readout_seconds": 100}
+            with packs.files(results, pack.name)[0].open("a") as file:
+                file.write(packs.lines(rows, run, "", ""))
     assert main(["plan", str(path)]) == 0
     assert rows_of_plan(capsys)["hours as measured"] == ["2", "2"]  # of 2 runs
     path.write_text(yaml.safe_dump(config | more))

@@ -3,6 +3,7 @@ be used is said, and that what was begun is continued."""
 
 import errno
 import gzip
+import hashlib
 import io
 import json
 import math
@@ -13,18 +14,22 @@ import struct
 import subprocess
 import sys
 import textwrap
+import time
+import tracemalloc
 import urllib.error
+import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
 import clipgrid
 from clipgrid import InputError
 from clipgrid.__main__ import main
-from clipgrid.images import data, reading
+from clipgrid.images import data, datasets, reading
 from clipgrid.images.data import SPLITS, Dataset
 from clipgrid.images.reading import decode, of_arrays, resize
 from clipgrid.study import config, parts
@@ -196,7 +201,7 @@ def test_prepared_files_keep_their_names_and_their_content(tmp_path):
     checksum = prepare("digits", 8, 0, tmp_path).checksum
     assert checksum == "50a0492de63ccaf0e411044f18610a94bd5e52d103f9a358c72dd35b513920be"
     stored = [path.name for path in (tmp_path / "prepared" / "store" / "data").iterdir()]
-    assert stored == ["2f8e615149f07581.pt"]
+    assert stored == ["1542804bbb48c993.pt"]
 
 
 # ---- data sets as parts -------------------------------------------------------------------------
@@ -299,7 +304,20 @@ def write_idx(path, array):
 
 
 @pytest.fixture
-def idx_files(tmp_path, monkeypatch):
+def publish(monkeypatch):
+    """A function: from then on the files of a folder are the published ones of both sets."""
+
+    def as_they_are(folder):
+        content = {f.stem: gzip.decompress(f.read_bytes()) for f in folder.glob("*-ubyte.gz")}
+        sums = {name: hashlib.md5(some).hexdigest() for name, some in content.items()}
+        for kind in ("MNIST", "FashionMNIST"):
+            monkeypatch.setitem(datasets.IDX_FILES, kind, sums)
+
+    return as_they_are
+
+
+@pytest.fixture
+def idx_files(tmp_path, monkeypatch, publish):
     """A folder of four files like MNIST's, of 60 and 20 images: (folder, images, labels)."""
     for name in ("mnist", "fashion-mnist"):
         monkeypatch.setitem(parts.find("dataset", name).about, "images", (48, 12, 20))
@@ -312,6 +330,7 @@ def idx_files(tmp_path, monkeypatch):
     for part in images:
         write_idx(folder / f"{part}-images-idx3-ubyte.gz", images[part])
         write_idx(folder / f"{part}-labels-idx1-ubyte.gz", labels[part])
+    publish(folder)
     return folder, images, labels
 
 
@@ -345,7 +364,7 @@ def test_a_damaged_file_of_mnist_is_one_error(damage, idx_files, tmp_path):
         }[damage]
     )
     with pytest.raises(
-        InputError, match=r"raw/train-images.* is truncated|can't be had from .*raw"
+        InputError, match=r"raw/train-images.* is (truncated|not the published file)"
     ):
         prepare("mnist", 8, 0, idx_files[0], tmp_path)
 
@@ -356,8 +375,63 @@ def test_a_missing_file_of_mnist_is_one_error(idx_files, tmp_path):
         prepare("mnist", 8, 0, idx_files[0], tmp_path)
 
 
-def test_labels_out_of_range_are_one_error(idx_files, tmp_path):
+@pytest.mark.parametrize("name", ["mnist", "fashion-mnist"])
+def test_other_images_in_the_place_of_mnists_are_one_error(name, idx_files, tmp_path):
+    noise = np.random.default_rng(1).integers(0, 256, (60, 8, 8), np.uint8)
+    write_idx(idx_files[0] / "train-images-idx3-ubyte.gz", noise)
+    said = r"train-images-idx3-ubyte\.gz is not the published file \(the MD5 of what is in it"
+    with pytest.raises(InputError, match=said):
+        prepare(name, 8, 0, idx_files[0], tmp_path)
+
+
+def test_mnist_is_known_by_what_is_in_its_files():
+    """As the Debian package has it, which packs the files anew."""
+    packed = [
+        Path(f"/usr/share/datasets/fashion-mnist/{n}.gz") for n in datasets.IDX_FILES["MNIST"]
+    ]
+    if not packed[-1].exists():
+        pytest.skip("dataset-fashion-mnist is not installed")
+    md5 = datasets.IDX_FILES["FashionMNIST"]["t10k-labels-idx1-ubyte"]
+    assert datasets.idx(datasets.idx_content(packed[-1], md5)).shape == (10_000,)
+
+
+def test_files_that_torchvision_unpacked_are_read_from_its_layout(idx_files, tmp_path):
+    folder, *_ = idx_files
+    raw = tmp_path / "theirs" / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for file in folder.iterdir():
+        (raw / file.stem).write_bytes(gzip.decompress(file.read_bytes()))
+    (raw.parent / "processed").mkdir()
+    (raw.parent / "processed" / "training.pt").write_bytes(b"nobody unpickles it")
+    here, there = (prepare("mnist", 8, 0, f, f / "made") for f in (folder, tmp_path / "theirs"))
+    assert here.about == there.about
+    (raw / "train-images-idx3-ubyte").unlink()
+    with pytest.raises(InputError, match="MNIST/processed is of an old torchvision: remove it"):
+        prepare("mnist", 8, 0, tmp_path / "theirs")
+
+
+def test_fewer_images_than_labels_are_one_error(idx_files, tmp_path, publish):
+    folder, images, _ = idx_files
+    write_idx(folder / "train-images-idx3-ubyte.gz", images["t10k"])
+    publish(folder)
+    with pytest.raises(InputError, match="labels must be 20 whole numbers"):
+        prepare("mnist", 8, 0, folder, tmp_path)
+
+
+def test_no_more_is_unpacked_than_a_file_of_mnist_has(idx_files, tmp_path, monkeypatch):
+    (idx_files[0] / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(bytes(20_000_000), 1))
+    monkeypatch.setattr(datasets, "LONGEST_IDX", 10_000)
+    tracemalloc.start()
+    with pytest.raises(InputError, match="is not the published file"):
+        prepare("mnist", 8, 0, idx_files[0], tmp_path)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 2_000_000
+
+
+def test_labels_out_of_range_are_one_error(idx_files, tmp_path, publish):
     write_idx(idx_files[0] / "t10k-labels-idx1-ubyte.gz", np.full(20, 77, np.uint8))
+    publish(idx_files[0])
     with pytest.raises(InputError, match=r"labels from 0 to 77, where 10 classes have 0 to 9"):
         prepare("mnist", 8, 0, idx_files[0], tmp_path)
 
@@ -549,6 +623,31 @@ def test_16_bits_are_rounded_to_8(pets, tmp_path):
     assert dataset.about["converted"] == {"grayscale": 1, "16 bits": 1}
 
 
+def deep_png(side):
+    """A PNG of random values of 16 bits in three colours, which Pillow can't write."""
+
+    def chunk(kind, content):
+        crc = struct.pack(">I", zlib.crc32(kind + content))
+        return struct.pack(">I", len(content)) + kind + content + crc
+
+    values = np.random.default_rng(0).integers(0, 2**16, (side, side, 3)).astype(">u2")
+    rows = b"".join(b"\0" + row.tobytes() for row in values)
+    header = struct.pack(">IIBBBBB", side, side, 16, 2, 0, 0, 0)
+    chunks = {b"IHDR": header, b"IDAT": zlib.compress(rows), b"IEND": b""}
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*one) for one in chunks.items()), values
+
+
+def test_colours_of_16_bits_are_counted_and_keep_their_high_bytes(pets, tmp_path):
+    content, values = deep_png(16)
+    for i in (0, 1):
+        (pets / "cat" / f"{i}.jpg").unlink()
+    (pets / "cat" / "0.png").write_bytes(content)
+    (pets / "cat" / "1.ppm").write_bytes(b"P6 16 16 65535\n" + values.tobytes())
+    dataset = prepare("imagefolder", 16, 0, pets, tmp_path)
+    assert np.array_equal(dataset.images[0].permute(1, 2, 0).numpy(), values >> 8)
+    assert dataset.about["converted"] == {"16 bits": 2}
+
+
 def test_of_several_frames_the_first_is_taken(pets, tmp_path):
     (pets / "cat" / "0.jpg").unlink()
     frames = [photograph(seed, 16, 16) for seed in range(3)]
@@ -686,7 +785,107 @@ def test_hidden_folders_are_no_classes_and_other_files_are_counted(pets, tmp_pat
 def test_what_is_no_image_is_said_in_words(pets, tmp_path, capfd):
     (pets / "cat" / "0.jpg").write_bytes(b"text")
     prepare("imagefolder", 16, 0, pets, tmp_path)
-    assert capfd.readouterr().err.endswith("0.jpg is left out: it is no image that Pillow knows\n")
+    known = "JPEG, PNG, PPM, BMP, TIFF, WEBP, GIF"
+    assert capfd.readouterr().err.endswith(f"0.jpg is left out: it is none of {known}\n")
+
+
+def test_an_image_starts_no_program(pets, tmp_path, monkeypatch, capfd):
+    """EPS is a language, which Pillow would give to Ghostscript, whatever the file's name."""
+    monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: pytest.fail("a program was started"))
+    text = "%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n%%EOF\n"
+    (pets / "cat" / "0.jpg").write_text(text)
+    assert prepare("imagefolder", 16, 0, pets, tmp_path).about["unreadable"] == [0]
+    assert "cat/0.jpg is left out: it is none of JPEG, " in capfd.readouterr().err
+
+
+# ---- links, and what is no file ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("links", [{"cat/loop": "."}, {"cat/loop": "..", "dog/loop": ".."}])
+def test_a_link_to_a_folder_above_adds_nothing(links, pets, tmp_path):
+    before = prepare("imagefolder", 16, 0, pets, tmp_path / "before")
+    for link, target in links.items():
+        (pets / link).symlink_to(target)
+    after = prepare("imagefolder", 16, 0, pets, tmp_path / "after")
+    assert after.about == before.about
+
+
+def test_an_image_that_links_lead_to_as_well_counts_once_where_it_lies(pets, tmp_path, capfd):
+    before = prepare("imagefolder", 16, 0, pets, tmp_path / "before")
+    (pets / "cat" / "a.jpg").symlink_to("../dog/3.jpg")
+    (pets / "dog" / "cats").symlink_to("../cat")
+    after = prepare("imagefolder", 16, 0, pets, tmp_path / "after")
+    assert after.about == before.about
+    said = "12 links lead to images that are there already: each counts once, where it lies"
+    assert said in capfd.readouterr().err
+
+
+def test_folders_that_links_lead_to_from_outside_count(pets, tmp_path):
+    before = prepare("imagefolder", 16, 0, pets, tmp_path / "before")
+    (pets / "cat").rename(tmp_path / "cats")
+    (pets / "cat").mkdir()
+    (pets / "cat" / "more").symlink_to(tmp_path / "cats")
+    assert prepare("imagefolder", 16, 0, pets, tmp_path / "after").checksum == before.checksum
+
+
+def test_images_are_not_for_training_and_for_test(tmp_path):
+    folder = write_images(tmp_path / "pets" / "train", {"cat": 5, "dog": 5}).parent
+    (folder / "test").symlink_to("train")
+    with pytest.raises(InputError, match="test: no valid file for the classes cat, dog"):
+        prepare("imagefolder", 8, 0, folder, tmp_path)
+
+
+def test_what_can_not_be_read_is_left_out_counted_and_named(pets, tmp_path, monkeypatch, capfd):
+    for name in ("gone", "round", "pipe", "secret"):
+        (pets / "dog" / f"{name}.jpg").unlink(missing_ok=True)
+    (pets / "dog" / "gone.jpg").symlink_to("nowhere")
+    (pets / "dog" / "round.jpg").symlink_to("round.jpg")
+    os.mkfifo(pets / "dog" / "pipe.jpg")
+    photograph(77).save(pets / "dog" / "secret.jpg")
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda path, how: "secret" not in str(path))  # root may all
+    dataset = prepare("imagefolder", 16, 0, pets, tmp_path)
+    monkeypatch.setattr(os, "access", access)
+    assert dataset.about["images"] == {"train": 12, "validation": 4, "test": 4}
+    left_out = about(dataset, tmp_path)["unreadable"]
+    assert left_out == [f"dog/{name}.jpg" for name in ("gone", "pipe", "round", "secret")]
+    said = capfd.readouterr().err
+    assert "dog/gone.jpg is left out: No such file or directory" in said
+    assert "dog/pipe.jpg is left out: it is no regular file" in said
+    assert "dog/secret.jpg is left out: it may not be read" in said
+
+
+# ---- what is too large ---------------------------------------------------------------------------
+
+
+def test_images_and_files_that_are_too_large_are_left_out(pets, tmp_path, monkeypatch, capfd):
+    photograph(5, 50, 40).save(pets / "cat" / "0.jpg")
+    (pets / "cat" / "1.jpg").write_bytes(JPEG + bytes(5000))
+    monkeypatch.setattr(reading, "MOST_PIXELS", 1999)
+    monkeypatch.setattr(reading, "MOST_BYTES", 5000)
+    assert prepare("imagefolder", 16, 0, pets, tmp_path).about["unreadable"] == [0, 1]
+    said = capfd.readouterr().err
+    assert "0.jpg is left out: its 2,000 pixels are more than 1,999" in said
+    assert re.search(r"1.jpg is left out: its 5,\d+ bytes are more than 5,000", said)
+
+
+@pytest.mark.parametrize(("large", "at_once"), [(10**9, 3), (0, 1)])
+def test_large_images_are_decoded_one_at_a_time(large, at_once, pets, tmp_path, monkeypatch):
+    under_way, most = [], []
+
+    def watched(*arguments):
+        under_way.append(1)
+        time.sleep(0.02)
+        most.append(len(under_way))
+        under_way.pop()
+        return fit(*arguments)
+
+    fit = ImageOps.fit
+    monkeypatch.setattr(ImageOps, "fit", watched)
+    monkeypatch.setattr(reading, "LARGE_PIXELS", large)
+    monkeypatch.setattr(data, "CHUNK", 2)
+    prepare("imagefolder", 16, 0, pets, tmp_path, threads=3)
+    assert max(most) == at_once
 
 
 def test_ctrl_c_is_one_line(tmp_path, monkeypatch, capsys):
@@ -725,6 +924,104 @@ def test_the_number_of_threads_changes_nothing(pets, tmp_path, monkeypatch):
     monkeypatch.setattr(data, "CHUNK", 3)
     one, four = (prepare("imagefolder", 16, 0, pets, tmp_path / str(n), threads=n) for n in (1, 4))
     assert one.about == four.about
+
+
+# ---- damaged on the disk, and prepared at once --------------------------------------------------
+
+
+def stored(tmp_path):
+    (file,) = (tmp_path / "store" / "data").iterdir()
+    return file
+
+
+DAMAGES = {
+    "torn": lambda content: content[: len(content) // 2],
+    "empty": lambda content: b"",
+    "an image": lambda content: content.replace(b"\xff" * 8, b"\xff" * 7 + b"\xfe", 1),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_file_in_the_store_is_made_anew(damage, pets, tmp_path, capfd):
+    Image.new("RGB", (40, 30), "white").save(pets / "cat" / "0.jpg")
+    before = prepare("imagefolder", 16, 0, pets, tmp_path)
+    file = stored(tmp_path)
+    whole = file.read_bytes()
+    file.unlink()  # torch has mapped it
+    file.write_bytes(damage(whole))
+    assert file.read_bytes() != whole
+    assert prepare("imagefolder", 16, 0, pets, tmp_path).about == before.about
+    assert f"{file} is damaged: the data set is prepared anew" in capfd.readouterr().err
+    assert file.read_bytes() == whole
+    assert prepare("imagefolder", 16, 0, pets, tmp_path).about == before.about
+    assert "damaged" not in capfd.readouterr().err
+
+
+def test_an_image_that_is_damaged_on_the_disk_is_not_given(pets, tmp_path):
+    Image.new("RGB", (40, 30), "white").save(pets / "cat" / "0.jpg")
+    prepare("imagefolder", 16, 0, pets, tmp_path)
+    (tmp_path / "data.pt").unlink()
+    (tmp_path / "data.pt").write_bytes(DAMAGES["an image"](stored(tmp_path).read_bytes()))
+    dataset = Dataset.load(tmp_path / "data.pt")
+    assert torch.equal(dataset.take(torch.arange(1, 20)), dataset.images[1:])
+    with pytest.raises(
+        InputError, match=r"data\.pt: its image 0 is damaged .* --forcerun prepare_"
+    ):
+        dataset.take(torch.tensor([5, 0]))
+
+
+def test_what_was_begun_and_is_torn_is_begun_anew(pets, tmp_path, monkeypatch):
+    expected = prepare("imagefolder", 16, 0, pets, tmp_path / "whole").about
+    with monkeypatch.context() as context, pytest.raises(ZeroDivisionError):
+        context.setattr(data, "fill", lambda *_: 1 / 0)
+        prepare("imagefolder", 16, 0, pets, tmp_path)
+    part = stored(tmp_path)
+    assert part.suffix == ".part"
+    part.write_bytes(part.read_bytes()[:500])
+    assert prepare("imagefolder", 16, 0, pets, tmp_path).about == expected
+
+
+def test_an_image_that_was_damaged_before_a_set_is_complete_is_read_again(
+    pets, tmp_path, monkeypatch
+):
+    expected = prepare("imagefolder", 16, 0, pets, tmp_path / "whole").about
+    with monkeypatch.context() as context, pytest.raises(ZeroDivisionError):
+        context.setattr(data, "split", lambda *_: 1 / 0)
+        prepare("imagefolder", 16, 0, pets, tmp_path)
+    file = data.open_to_write(stored(tmp_path))
+    file["images"][3, 0, 0, 0] += 1
+    del file
+    assert prepare("imagefolder", 16, 0, pets, tmp_path).about == expected
+
+
+def test_studies_that_prepare_the_same_set_at_once_wait_for_the_first(
+    pets, tmp_path, monkeypatch, capfd
+):
+    read = []
+
+    def slowly(*arguments):
+        read.append(1)
+        time.sleep(0.02)
+        return decode(*arguments)
+
+    monkeypatch.setattr(reading, "decode", slowly)
+    with ThreadPoolExecutor(3) as pool:  # each opens its own lock, as a process does
+        made = pool.map(lambda i: prepare_to(pets, tmp_path / f"{i}.pt", tmp_path / "store"), "abc")
+        assert len({dataset.checksum for dataset in made}) == 1
+    assert len(read) == 20
+    assert "waiting for another process that prepares imagefolder" in capfd.readouterr().err
+    assert stored(tmp_path).suffix == ".pt"
+
+
+def prepare_to(folder, out, store):
+    data.prepare("imagefolder", 16, 0, folder, out, store)
+    return Dataset.load(out)
+
+
+def test_a_store_that_is_no_folder_is_one_error(pets, tmp_path):
+    (tmp_path / "store").touch()
+    with pytest.raises(InputError, match="store/data can't be written to: Not a directory"):
+        prepare("imagefolder", 16, 0, pets, tmp_path)
 
 
 # ---- broken off, and continued; no space ---------------------------------------------------------

@@ -15,7 +15,7 @@ from docutils.core import publish_parts
 from jinja2 import Environment
 
 from clipgrid import InputError
-from clipgrid.judging import claims
+from clipgrid.judging import claims, sums
 from clipgrid.reporting import figures, report, start_page, tables, text, verdicts
 from clipgrid.study import axes
 from clipgrid.study import config as study
@@ -173,11 +173,11 @@ def results(cells, config, tmp_path):
         s = study.parse({key: value for key, value in config.items() if value is not None})
         (tmp_path / "study.json").write_text(study.to_json(s))
         (tmp_path / "data.json").write_text(json.dumps(ABOUT))
-        (tmp_path / "trained.json").write_text(json.dumps(TRAINED))
         (tmp_path / "claims.yaml").write_text(CLAIMS_FILE)
         cells.assign(experiments=" ".join(s.experiments)).to_csv(
             tmp_path / "cells.csv", index=False
         )
+        sums.seal(tmp_path, TRAINED)
         pd.DataFrame(rows).to_csv(tmp_path / "claims.csv", index=False)
         (tmp_path / "tables").mkdir(exist_ok=True)
         report.pages(tmp_path / "study.json")

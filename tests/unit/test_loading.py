@@ -14,7 +14,7 @@ from clipgrid.images.loading import READERS
 @pytest.fixture
 def images(digits, monkeypatch):
     monkeypatch.setattr(loading, "RESIDENT_BYTES", 0)
-    return loading.Images(Dataset.load(digits).images, torch.device("cpu"))
+    return loading.Images(Dataset.load(digits), torch.device("cpu"))
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def test_batches_are_read_before_they_are_asked_for(images):
     stream = images.batches(asked.append(t) or torch.tensor([t]) for t in range(10))
     index, some = next(stream)
     assert (index.tolist(), asked) == ([0], list(range(1 + loading.AHEAD)))
-    assert torch.equal(some, images.images[[0]])
+    assert torch.equal(some, images.dataset.images[[0]])
     assert [index.item() for index, _ in stream] == list(range(1, 10))
 
 
@@ -51,7 +51,7 @@ def test_several_are_read_at_once_and_come_in_the_order_asked_for(images, readin
     found = list(images.batches(batches(3 * READERS)))
     for (index, some), wanted in zip(found, batches(3 * READERS), strict=True):
         assert torch.equal(index, wanted)
-        assert torch.equal(some, images.images[wanted])
+        assert torch.equal(some, images.dataset.images[wanted])
 
 
 @pytest.mark.parametrize("n", [0, 1, READERS, READERS + 1])

@@ -13,7 +13,8 @@ import torch
 from trials import DIVERGING, MOMENTUM, every_kind, every_optimizer, firing
 
 from clipgrid import InputError
-from clipgrid.study.cells import replace
+from clipgrid.files import aside
+from clipgrid.study.cells import Readout, replace
 from clipgrid.training import loop, machine, pack
 from clipgrid.training.pause import Pause
 from clipgrid.training.readouts import measure
@@ -157,6 +158,47 @@ def test_what_a_killed_process_left_half_written_is_swept_away(trained):
     assert trained.kept(MOMENTUM) == {"00000003.pt", "history-00000003.pt", "T3.json"}
 
 
+def test_what_another_process_is_writing_is_not_swept_away(trained):
+    folder = trained.store(MOMENTUM)
+    folder.mkdir(parents=True)
+    with aside(folder / "00000009.pt") as file:
+        file.write(b"a state")
+        trained(MOMENTUM, "T3")
+    assert (folder / "00000009.pt").read_bytes() == b"a state"
+
+
+def test_two_processes_that_train_one_run_give_its_bits_and_fall_over_nothing(
+    trained, monkeypatch, capsys
+):
+    """The other one is always a step ahead: it saves, and it removes what it needs no more."""
+    straight = trained(MOMENTUM, "T3", "T5", "T5_ema0.9", at="straight")
+    update = loop.update
+
+    def other_first(run):
+        with monkeypatch.context() as context:
+            context.setattr(loop, "update", update)
+            trained(MOMENTUM, *("T3", "T5", "T5_ema0.9")[: 1 + run.step])
+        return update(run)
+
+    monkeypatch.setattr(loop, "update", other_first)
+    assert trained(MOMENTUM, "T3", "T5", "T5_ema0.9", every=1e-9).results == straight.results
+    assert "warning" not in capsys.readouterr().err
+
+
+def test_a_state_that_vanishes_before_it_is_read_is_none(trained, monkeypatch, capsys):
+    trained(MOMENTUM, "T3")
+    monkeypatch.setattr(Store, "steps", lambda self, prefix: {self.folder / "00000002.pt": 2})
+    assert trained(MOMENTUM, "T4").session_steps == [(0, 4)]
+    assert "warning" not in capsys.readouterr().err
+
+
+def test_a_store_that_can_not_be_written_to_is_one_error(digits, tmp_path):
+    (tmp_path / "store").touch()
+    files = tmp_path / "rows.jsonl", tmp_path / "histories.csv"
+    with pytest.raises(InputError, match=r"^\S+/store can't be written to: File exists"):
+        pack.train({MOMENTUM: [Readout(3)]}, digits, *files, tmp_path / "store")
+
+
 # ---- the end of a schedule ----------------------------------------------------------------------
 
 ENDING = replace(MOMENTUM, schedule="cosine", schedule_steps=5)
@@ -276,7 +318,9 @@ def test_a_state_that_is_torn_or_damaged_is_passed_over(trained, capsys, damage)
     path = trained.store(MOMENTUM) / "00000005.pt"
     path.write_bytes(damage(path.read_bytes()))
     again = trained(MOMENTUM, "T3", "T5")
-    assert f"passing over {path}, not a state of this run: " in capsys.readouterr().err
+    (said,) = [s for s in capsys.readouterr().err.splitlines() if "warning" in s]
+    assert f"passing over {path}, not a state of this run: it" in said
+    assert "weights_only" not in said
     assert again.results == clean.results
     assert again.session_steps == [(0, 3), (3, 5)]
     assert again.sessions[0] == clean.sessions[0]  # only the steps after the whole state

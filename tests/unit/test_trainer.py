@@ -170,7 +170,7 @@ def test_batches_that_are_made_ready_at_once_are_those_of_each_step(
     digits, monkeypatch, augmentation
 ):
     trajectory, dataset = replace(MOMENTUM, augmentation=augmentation), Dataset.load(digits)
-    images = loading.Images(dataset.images, torch.device("cpu"))
+    images = loading.Images(dataset, torch.device("cpu"))
     at_once = Batches(trajectory, dataset, images)
     monkeypatch.setattr(batches, "TOGETHER", 0)
     apart = Batches(trajectory, dataset, images)
@@ -185,9 +185,9 @@ def test_each_batch_lies_in_memory_as_it_does_where_the_run_is_continued(digits)
     """Bits may depend on it: what has no round size is made ready step by step."""
     dataset = Dataset.load(digits)
     odd = dataclasses.replace(dataset, images=dataset.images[..., :7, :7])
-    images = loading.Images(odd.images, torch.device("cpu"))
+    images = loading.Images(odd, torch.device("cpu"))
     assert Batches(replace(MOMENTUM, batch_size=3), odd, images).steps == 1
-    steps = Batches(MOMENTUM, dataset, loading.Images(dataset.images, torch.device("cpu"))).since(3)
+    steps = Batches(MOMENTUM, dataset, loading.Images(dataset, torch.device("cpu"))).since(3)
     assert all(next(steps)[0].data_ptr() % 64 == 0 for _ in range(300))
 
 

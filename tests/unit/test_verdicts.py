@@ -14,7 +14,7 @@ from bench import DIVERGED, EVERY, Bench, T, clipped_at_1, row
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from clipgrid.judging import claims, rules, statistics, verdicts
+from clipgrid.judging import claims, rules, statistics, sums, verdicts
 from clipgrid.judging.evidence import Evidence
 from clipgrid.judging.hypotheses import of_difference
 from clipgrid.judging.strata import Lookup
@@ -189,6 +189,7 @@ def test_the_order_of_the_cells_means_nothing(bench):
     path = evidence.results / "cells.csv"
     for i in range(3):
         pd.read_csv(path).sample(frac=1, random_state=i).to_csv(path, index=False)
+        sums.seal(evidence.results, {})
         again = bench.verdict(Evidence(evidence.study, evidence.results), rule())
         pd.testing.assert_series_equal(first, again)
 
@@ -532,6 +533,8 @@ def test_the_studies_have_the_cells_that_each_claim_needs(path, tmp_path):
     (tmp_path / "data.json").write_text(json.dumps({"name": "digits", "classes": ["0", "1"]}))
     table = pd.DataFrame([row(cell) for cell in grid.cells(s)])
     table.to_csv(tmp_path / "cells.csv", index=False)
+    (tmp_path / "study.json").write_text(study.to_json(s))
+    sums.seal(tmp_path, {})
     shipped = claims.load(ROOT / s.claims)
     lookup = Lookup(Evidence(s, tmp_path), shipped.usual.words)
     for key, claim in shipped.claims.items():

@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
-import math
 import mmap
 import os
 import shutil
@@ -18,14 +17,15 @@ import sys
 import tempfile
 import zlib
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from clipgrid import InputError
-from clipgrid.images.reading import CONVERSIONS, SPLITS, UNREADABLE, Source, sha256
+from clipgrid.files import alone, check_writable, warn
+from clipgrid.images.dataset import Dataset, checksum_of, checksum_of_the_rest
+from clipgrid.images.reading import SPLITS, UNREADABLE, Source
 from clipgrid.lazy import torch
 from clipgrid.study import parts
 from clipgrid.study.cells import digest
@@ -36,83 +36,8 @@ if TYPE_CHECKING:
 
 VALIDATION, MOST_VALIDATION = 0.2, 50_000  # of the images that are not test images
 TEST = 0.2  # of all images, where the data set comes without a test set
-VERSION = 2  # of the files' layout and of how images are read: raise it when either changes
+VERSION = 3  # of the files' layout and of how images are read: raise it when either changes
 CHUNK = 256  # images read at once
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """A prepared data set: `images` uint8 [N, C, S, S], `labels` int64 [N], and three sets of
-    indices into them that share none. `sums` int64 [N, 2, C] are of each image's values and of
-    their squares."""
-
-    images: Tensor
-    labels: Tensor
-    sums: Tensor
-    train: Tensor
-    validation: Tensor
-    test: Tensor
-    about: dict
-
-    @property
-    def checksum(self) -> str:
-        return self.about["checksum"]
-
-    @classmethod
-    def load(cls, path: Path) -> Dataset:
-        """Map a file made by `prepare`. InputError where it is missing or isn't one."""
-        try:
-            file = torch.load(path, weights_only=True, mmap=True)
-            *splits, left_out = file["order"].split(file["sizes"].tolist())
-        except Exception as error:  # a torn or foreign file fails in many ways
-            reason = str(error).partition("\n")[0]
-            raise InputError(
-                f"{path}: no prepared data set ({reason}); `python -m clipgrid prepare` makes one"
-            ) from error
-        content, sources = (bytes(checksum.tolist()).hex() for checksum in file["checksums"])
-        converted = {
-            what: int((file["notes"] & flag != 0).sum()) for flag, what in CONVERSIONS.items()
-        }
-        about = {
-            **file["about"],
-            "images": {name: len(split) for name, split in zip(SPLITS, splits, strict=True)},
-            "unreadable": left_out.tolist(),
-            "converted": {what: count for what, count in converted.items() if count},
-            "checksum": content,
-            "sources": {"files": len(file["digests"]), "sha256": sources},
-        }
-        train, validation, test = splits
-        data = file["images"], file["labels"], file["sums"]
-        return cls(*data, train, validation, test, about).normalized()
-
-    def split_anew(self, draws: torch.Generator) -> Dataset:
-        """The data set with another split of what doesn't come split: in each class, images change
-        places, so that the sets keep their sizes and each class its share."""
-        splits = {name: getattr(self, name) for name in SPLITS}
-        drawn = [name for name in SPLITS if name not in self.about["own_splits"]]
-        if drawn == ["train"]:
-            return self
-        places = torch.cat([splits[name] for name in drawn])
-        labels = self.labels[places]
-        others = torch.randperm(len(places), generator=draws)
-        others = others[labels[others].argsort(stable=True)]  # class by class, in random order
-        images = torch.empty_like(places)
-        images[labels.argsort(stable=True)] = places[others]
-        parts = images.split([len(splits[name]) for name in drawn])
-        return replace(self, **dict(zip(drawn, parts, strict=True))).normalized()
-
-    def normalized(self) -> Dataset:
-        """Its `about` has the mean and standard deviation of the training images' values, 0 to 1, a
-        channel each. A channel of one value has the deviation 1: it is only shifted."""
-        n = len(self.train) * self.images.shape[-1] ** 2
-        totals, squares = self.sums[self.train].sum(0).tolist()
-        # Whole numbers, as large as need be: nothing is lost where a variance is small.
-        deviations = [
-            math.sqrt((n * square - total**2) / (n * (n - 1))) / 255
-            for total, square in zip(totals, squares, strict=True)
-        ]
-        mean, std = [total / n / 255 for total in totals], [one or 1.0 for one in deviations]
-        return replace(self, about={**self.about, "mean": mean, "std": std})
 
 
 def prepare(
@@ -145,22 +70,15 @@ def prepare(
     part = parts.find("dataset", name)
     code = {} if part.is_ours else {"code": part.source}  # ours have VERSION
     key = digest({"version": VERSION, "fingerprint": source.fingerprint, **about, **code})
+    check_writable(store / "data")
     path = store / "data" / f"{key}.pt"
-    if not path.exists():
-        unfinished = path.with_suffix(".part")
-        if not unfinished.exists():
-            lay_out(unfinished, source, about)
-        file = open_to_write(unfinished)
-        fill(file, unfinished, source, size, threads)
-        try:
-            split(file, source, split_seed, folder)
-        except InputError:
-            unfinished.unlink()  # other images will have another name
-            raise
-        checksum(file)
-        flush(unfinished)
-        unfinished.rename(path)
-    link(path, out)
+    with alone(path.with_suffix(".lock"), f"another process that prepares {name}"):
+        if path.exists() and not is_sound(path):
+            warn(f"{path} is damaged: the data set is prepared anew")
+            path.unlink()
+        if not path.exists():
+            make(path, source, about, folder, threads)
+        link(path, out)
     about = Dataset.load(path).about
     for_people = {**about, "unreadable": [source.names[i] for i in about["unreadable"]]}
     out.with_suffix(".json").write_text(json.dumps(for_people, indent=2) + "\n")
@@ -199,6 +117,43 @@ def open_source(name: str, folder: Path, size: int) -> Source:
 # ---- the file -----------------------------------------------------------------------------------
 
 
+def is_sound(path: Path) -> bool:
+    """Whether the file is what was prepared, to the last image."""
+    try:
+        dataset = Dataset.load(path)
+    except InputError:
+        return False
+    splits = (getattr(dataset, name) for name in SPLITS)
+    return checksum_of(dataset.images, dataset.labels, splits).hex() == dataset.checksum
+
+
+def make(path: Path, source: Source, about: dict, folder: Path, threads: int) -> None:
+    """Go on with what was begun, or begin."""
+    unfinished = path.with_suffix(".part")
+    file = begun(unfinished, about)
+    if file is None:
+        lay_out(unfinished, source, about)
+        file = open_to_write(unfinished)
+    fill(file, unfinished, source, about["size"], threads)
+    try:
+        split(file, source, about["split_seed"], folder)
+    except InputError:
+        unfinished.unlink()  # other images will have another name
+        raise
+    add_checksums(file)
+    flush(unfinished)
+    unfinished.rename(path)
+
+
+def begun(path: Path, about: dict) -> dict | None:
+    """What is there of the file, where it can be gone on with."""
+    try:
+        file = open_to_write(path)
+        return file if file["about"] == about else None
+    except Exception:  # there is none, or it is torn
+        return None
+
+
 def lay_out(path: Path, source: Source, about: dict) -> None:
     """A file for the data set of `source`, all zeros. InputError where there is no space for it."""
     n, size = len(source.labels), about["size"]
@@ -223,7 +178,7 @@ def lay_out(path: Path, source: Source, about: dict) -> None:
             "notes": torch.empty(n, dtype=torch.uint8),
             "digests": torch.empty(len(source.digests) or n, 32, dtype=torch.uint8),
             "sums": torch.empty(n, 2, source.channels, dtype=torch.int64),
-            "checksums": torch.empty(2, 32, dtype=torch.uint8),
+            "checksums": torch.empty(3, 32, dtype=torch.uint8),
             "about": about,
         }
         with torch.serialization.skip_data():
@@ -265,11 +220,18 @@ def fill(file: dict, path: Path, source: Source, size: int, threads: int) -> Non
         digests[:] = np.array([list(sha256) for sha256 in source.digests], np.uint8)
     chunks = [slice(start, min(n, start + CHUNK)) for start in range(0, n, CHUNK)]
 
+    def values_of(chunk: slice) -> np.ndarray:
+        return images[chunk].reshape(len(images[chunk]), images.shape[1], -1)
+
+    def is_done(chunk: slice) -> bool:
+        right = values_of(chunk).sum(-1, dtype=np.int64) == sums[chunk, 0]
+        return bool(notes[chunk].all() and right.all())
+
     def work(chunk: slice) -> int:
         images[chunk], how, sha256 = source.read(chunk, size)
         if not source.digests:
             digests[chunk] = sha256
-        values = images[chunk].reshape(len(images[chunk]), images.shape[1], -1)
+        values = values_of(chunk)
         sums[chunk, 0] = values.sum(-1, dtype=np.int64)
         sums[chunk, 1] = np.einsum("ncp,ncp->nc", values, values, dtype=np.int64)
         flush(path)
@@ -281,7 +243,7 @@ def fill(file: dict, path: Path, source: Source, size: int, threads: int) -> Non
     progress = tqdm(total=n, initial=done, unit=" images", mininterval=every, delay=2)
     pool = ThreadPoolExecutor(threads)  # decoding and resizing let go of Python's lock
     try:
-        for future in as_completed([pool.submit(work, c) for c in chunks if not notes[c].all()]):
+        for future in as_completed([pool.submit(work, c) for c in chunks if not is_done(c)]):
             progress.update(future.result())
     finally:
         pool.shutdown(cancel_futures=True)
@@ -333,12 +295,15 @@ def split(file: dict, source: Source, split_seed: int, folder: Path) -> None:
     file["sizes"].copy_(torch.tensor([len(part) for part in parts]))
 
 
-def checksum(file: dict) -> None:
-    """Of the images with their labels and split, and of what they were made from."""
-    splits = dict(zip(SPLITS, file["order"].split(file["sizes"].tolist()), strict=False))
-    content = sha256({"images": file["images"], "labels": file["labels"], **splits})
+def add_checksums(file: dict) -> None:
+    """Of the images with their labels and split, of what they were made from, and of the rest."""
+    splits = file["order"].split(file["sizes"].tolist())
+    content = checksum_of(file["images"], file["labels"], splits)
     sources = hashlib.sha256(file["digests"].numpy().data).digest()
-    file["checksums"].copy_(torch.tensor([list(content), list(sources)], dtype=torch.uint8))
+    for row, one in zip(file["checksums"], (content, sources), strict=False):
+        row.copy_(torch.tensor(list(one), dtype=torch.uint8))
+    rest = list(checksum_of_the_rest(file))
+    file["checksums"][-1].copy_(torch.tensor(rest, dtype=torch.uint8))
 
 
 def link(path: Path, out: Path) -> None:

@@ -4,13 +4,13 @@ torchvision's and scikit-learn's own classes."""
 from __future__ import annotations
 
 import gzip
-import tempfile
+import hashlib
 import zlib
 from pathlib import Path
 
 from clipgrid import InputError
 from clipgrid.images.reading import Source, folders_in, of_arrays, of_files
-from clipgrid.lazy import torch
+from clipgrid.lazy import np, torch
 from clipgrid.study.parts import dataset
 
 # ---- arrays -------------------------------------------------------------------------------------
@@ -57,33 +57,77 @@ def mnist(folder: Path, size: int) -> Source:
     )
 
 
+IDX_FILES = {  # the MD5 of what is in them: mirrors and distributions pack the files anew
+    "MNIST": {
+        "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
+        "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
+        "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
+        "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
+    },
+    "FashionMNIST": {
+        "train-images-idx3-ubyte": "f4a8712d7a061bf5bd6d2ca38dc4d50a",
+        "train-labels-idx1-ubyte": "9018921c3c673c538a1fc5bad174d6f9",
+        "t10k-images-idx3-ubyte": "8181f5470baa50b63fa0f6fddb340f0a",
+        "t10k-labels-idx1-ubyte": "15d484375f8d13e6eb1aabb0c3f46965",
+    },
+}
+LONGEST_IDX = 47_040_016  # bytes: 60,000 images and their header
+
+
 def of_idx_files(kind: str, folder: Path, *, origin: str, licence: str) -> Source:
     """`folder` may hold the four published .gz files as such (a mirror, a distribution's package);
-    else torchvision finds them in, or downloads them to, its own layout below `folder`."""
+    else they are in torchvision's own layout below `folder`, or torchvision downloads them to it.
+    InputError where the content of one isn't what was published."""
     from clipgrid.torchvision_on_cpu import torchvision
 
-    source = getattr(torchvision.datasets, kind)
-    with tempfile.TemporaryDirectory() as scratch:
-        published = [folder / name for name, _ in source.resources]
-        if any(file.exists() for file in published):
-            if missing := [file.name for file in published if not file.exists()]:
-                raise InputError(f"{folder} has no {', '.join(missing)}")
-            raw = Path(scratch) / kind / "raw"
-            raw.mkdir(parents=True)
-            for file in published:
-                try:
-                    (raw / file.stem).write_bytes(gzip.decompress(file.read_bytes()))
-                except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-                    raise InputError(f"{file} is truncated or corrupt: {error}") from error
-            folder = Path(scratch)
-        train, test = (source(folder, train=train, download=True) for train in (True, False))
-        return of_arrays(
-            *((part.data[:, None], part.targets) for part in (train, test)),
-            classes=train.classes,
-            files=sorted(Path(train.raw_folder).glob("*-ubyte")),
-            origin=origin,
-            licence=licence,
+    source, raw = getattr(torchvision.datasets, kind), folder / kind / "raw"
+    packed = {name: folder / f"{name}.gz" for name in IDX_FILES[kind]}
+    files = {name: raw / name for name in IDX_FILES[kind]}
+    if any(file.exists() for file in packed.values()):
+        if missing := [file.name for file in packed.values() if not file.exists()]:
+            raise InputError(f"{folder} has no {', '.join(missing)}")
+        files = packed
+    elif not all(file.exists() for file in files.values()):
+        if (old := folder / kind / "processed").exists():  # torchvision would unpickle it
+            raise InputError(f"{old} is of an old torchvision: remove it, or give {raw} its files")
+        source(folder, download=True)
+    content = {name: idx_content(file, IDX_FILES[kind][name]) for name, file in files.items()}
+    train, test = (
+        (
+            idx(content[f"{part}-images-idx3-ubyte"])[:, None],
+            idx(content[f"{part}-labels-idx1-ubyte"]),
         )
+        for part in ("train", "t10k")
+    )
+    return of_arrays(
+        train,
+        test,
+        classes=source.classes,
+        files=[content[name] for name in sorted(content)],
+        origin=origin,
+        licence=licence,
+    )
+
+
+def idx_content(file: Path, md5: str) -> bytes:
+    """What is in a file, packed or not; no more of it is read than a published one has."""
+    try:
+        with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as stream:
+            content = stream.read(LONGEST_IDX + 1)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise InputError(f"{file} is truncated or corrupt: {error}") from error
+    if hashlib.md5(content, usedforsecurity=False).hexdigest() != md5:
+        raise InputError(
+            f"{file} is not the published file (the MD5 of what is in it is not {md5}); put that in"
+            " its place"
+        )
+    return content
+
+
+def idx(content: bytes) -> np.ndarray:
+    """The array of an idx file: 2 bytes 0, the type (uint8), the number of sizes; sizes; values."""
+    sizes = np.frombuffer(content, ">i4", count=content[3], offset=4)
+    return np.frombuffer(content, np.uint8, offset=4 + 4 * len(sizes)).reshape(sizes).copy()
 
 
 @dataset("cifar10", label="CIFAR-10", channels=3, images=(40_000, 10_000, 10_000))

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import functools
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from clipgrid.images.moving import to_device
+from clipgrid.lazy import torch
 from clipgrid.study.looks import RESIDENT_BYTES
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
+    from clipgrid.images.dataset import Dataset
+
 READERS = 4  # threads; several wait for a slow disk at once
+CHECKED_AT_ONCE = 2**16  # images of a set that lies on a GPU
 AHEAD = READERS  # batches that are read before they are asked for
 
 
 class Images:
-    """`images` uint8 [N, C, S, S], mapped from a file, as batches on `device`.
+    """The images of a data set, mapped from its file, as batches on `device`. Each is held against
+    its checksum once, by `Dataset.take` or, on a GPU, there.
 
     A set of up to RESIDENT_BYTES lies on the device as a whole (on a CPU, in the system's cache of
     the file). Of a larger one READERS threads read the batches to come, a batch each, into memory
@@ -27,18 +32,22 @@ class Images:
     and pinned memory that is used again, would take events that only a GPU can try.)
     """
 
-    def __init__(self, images: Tensor, device: torch.device) -> None:
-        self.device = device
-        self.resident = images.nbytes <= RESIDENT_BYTES
-        self.images = images.to(device) if self.resident else images
+    def __init__(self, dataset: Dataset, device: torch.device) -> None:
+        self.dataset, self.device = dataset, device
+        self.resident = dataset.images.nbytes <= RESIDENT_BYTES
+        self.take = dataset.take
+        if self.resident and device.type != "cpu":
+            images = dataset.images.to(device)
+            for index in torch.arange(len(images)).split(CHECKED_AT_ONCE):
+                dataset.check(images[index[0] : index[-1] + 1], index)
+            self.take = functools.partial(images.index_select, 0)
 
     def batches(self, indices: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
         """Each of `indices` [n] with its images [n, C, S, S], both on the device."""
         if self.resident:
             for index in indices:
                 index = to_device(index, self.device)
-                # images[index] would take ten times as long.
-                yield index, self.images.index_select(0, index)
+                yield index, self.take(index)
             return
         under_way: deque = deque()
         with ThreadPoolExecutor(READERS) as readers:
@@ -50,7 +59,7 @@ class Images:
                 yield self.arrived(*under_way.popleft().result())
 
     def read(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        images = self.images.index_select(0, index)
+        images = self.take(index)
         return index, images if self.device.type == "cpu" else images.pin_memory()
 
     def arrived(self, index: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:

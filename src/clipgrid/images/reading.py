@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import os
-import sys
+import re
+import stat
+import threading
+import warnings
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from clipgrid import InputError
+from clipgrid.files import warn
 from clipgrid.lazy import torch
 
 if TYPE_CHECKING:
+    from PIL.ImageFile import ImageFile
     from torch import Tensor
 
     Arrays = tuple[np.ndarray | Tensor, np.ndarray | Tensor]
@@ -34,6 +42,15 @@ CONVERSIONS = {
     FRAMES: "several frames",
     TRANSPARENCY: "transparency",
 }
+
+# Pillow's readers of the suffixes that torchvision takes, and of what is often named so. Others
+# start programs (EPS: Ghostscript).
+FORMATS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP", "GIF")
+MOST_PIXELS = (
+    89_478_485  # of an image: from there on Pillow warns. Each takes some 4 bytes of memory
+)
+MOST_BYTES = 2**28  # of its file
+LARGE_PIXELS, LARGE = 2**22, threading.Lock()  # larger ones are decoded one at a time
 
 
 @dataclass(frozen=True)
@@ -70,31 +87,48 @@ def decode(content: bytes, size: int) -> tuple[np.ndarray, int]:
     """An image file's content as uint8 [3, size, size], its middle square resized (bilinear,
     antialiased), and how it was read.
 
-    Grayscale is repeated in three channels, 16 bits are rounded to 8, CMYK becomes RGB without a
-    profile, transparency is dropped, and of several frames the first is taken: as torchvision does,
-    but for the 16 bits, which it cuts off at 255. Any error for what can't be read.
+    Grayscale is repeated in three channels, 16 bits become 8 (of gray they are rounded, of colour
+    Pillow keeps the high byte), CMYK becomes RGB without a profile, transparency is dropped, and of
+    several frames the first is taken: as torchvision does, but for the gray of 16 bits, which it
+    cuts off at 255. Any error for what can't be read.
     """
-    from PIL import Image, ImageOps
+    from PIL import Image, ImageOps, UnidentifiedImageError
 
+    try:
+        opened = Image.open(io.BytesIO(content), formats=FORMATS)
+    except UnidentifiedImageError:  # whose text has no more than this
+        raise ValueError(f"it is none of {', '.join(FORMATS)}") from None
+    if (pixels := opened.width * opened.height) > MOST_PIXELS:
+        raise ValueError(f"its {pixels:,} pixels are more than {MOST_PIXELS:,}")
     how = READ
-    with Image.open(io.BytesIO(content)) as image:
-        if getattr(image, "n_frames", 1) > 1:
+    with LARGE if pixels > LARGE_PIXELS else nullcontext(), opened as image:
+        if getattr(image, "is_animated", False):
             how |= FRAMES
         if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
             how |= TRANSPARENCY
+        if is_deep(image):
+            how |= DEEP
         picture: Image.Image = image
         if image.mode.startswith("I;16"):
-            how |= DEEP
-            values = np.asarray(image).astype(np.float64) / 257
-            picture = Image.fromarray(values.round().astype(np.uint8))
+            eight = (np.arange(2**16) / 257).round().astype(np.uint8)
+            picture = Image.fromarray(eight[np.asarray(image)])
         elif image.mode in ("I", "F"):
             raise ValueError(f"values of mode {image.mode} have no known range")
         if picture.mode in ("1", "L", "LA"):
             how |= GRAYSCALE
         if picture.mode == "CMYK":
             how |= CMYK
-        square = ImageOps.fit(picture.convert("RGB"), (size, size), Image.Resampling.BILINEAR)
+        rgb = picture if picture.mode == "RGB" else picture.convert("RGB")
+        square = ImageOps.fit(rgb, (size, size), Image.Resampling.BILINEAR)
     return np.asarray(square).transpose(2, 0, 1), how
+
+
+def is_deep(image: ImageFile) -> bool:
+    """Whether its values have 16 bits. Of colour only what says how they are unpacked tells it."""
+    said = [tile.args for tile in image.tile]
+    if image.format == "PPM":
+        return any(isinstance(args, tuple) and args[1] > 255 for args in said)
+    return image.mode.startswith("I;16") or any(re.search(r";16[BLN]", str(args)) for args in said)
 
 
 def of_arrays(
@@ -102,7 +136,7 @@ def of_arrays(
     test: Arrays | None = None,
     *,
     classes: Sequence[str],
-    files: Sequence[Path] = (),
+    files: Sequence[Path | bytes] = (),
     origin: str = "not known",
     licence: str = "not known",
 ) -> Source:
@@ -111,7 +145,7 @@ def of_arrays(
     `train`, and `test` where the set has its own, are each (images, labels), of numpy or torch:
     uint8 [n, C, H, W], and whole numbers [n] that count the `classes` from 0. The validation images
     are drawn from `train`, and so are the test images where there are none. `files` are those that
-    all was read from. InputError for another type or shape.
+    all was read from, or what was in them. InputError for another type or shape.
 
         @dataset("stripes", label="stripes", channels=1, images=(128, 32, 40))
         def stripes(folder, size):
@@ -144,10 +178,14 @@ def of_arrays(
         names=[],
         fingerprint=content.hex(),
         read=lambda chunk, size: (resize(images[chunk], size), READ, None),
-        digests=[hashlib.sha256(file.read_bytes()).digest() for file in files] or [content],
+        digests=[hashlib.sha256(content_of(file)).digest() for file in files] or [content],
         origin=origin,
         licence=licence,
     )
+
+
+def content_of(file: Path | bytes) -> bytes:
+    return file if isinstance(file, bytes) else file.read_bytes()
 
 
 def of_files(
@@ -155,14 +193,19 @@ def of_files(
 ) -> Source:
     """A data set of image files: of folders that have a folder for each class. The key of each in
     `folders` is the split that it is, and "" that of what is still to be split."""
-    sets = [files_in(folder) for folder in folders.values()]
+    from PIL import Image
+
+    sets = files_in(list(folders.values()))
     classes = classes_of(list(folders.values()), [names for names, _ in sets])
     samples = [sample for _, some in sets for sample in some]
     root = Path(os.path.commonpath(list(folders.values())))
     names = [str(path.relative_to(root)) for path, _ in samples]
+    # What they say is said when an image is left out.
+    warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
     with ThreadPoolExecutor(16) as pool:  # a shared file system takes its time for each
-        stats = pool.map(lambda sample: sample[0].stat(), samples)
-        listing = [(name, s.st_size, s.st_mtime_ns) for name, s in zip(names, stats, strict=True)]
+        found = list(pool.map(lambda sample: state_of(sample[0]), samples))
+    listing = [(name, *state) for name, state in zip(names, found, strict=True)]
+    files = [(path, trouble) for (path, _), (*_, trouble) in zip(samples, found, strict=True)]
     split = [0 if name == "" else 1 + SPLITS.index(name) for name in folders]
     return Source(
         labels=torch.tensor([label for _, label in samples]),
@@ -173,32 +216,98 @@ def of_files(
         channels=3,
         names=names,
         fingerprint=hashlib.sha256(repr(listing).encode()).hexdigest(),
-        read=lambda chunk, size: read_files([path for path, _ in samples[chunk]], size),
+        read=lambda chunk, size: read_files(files[chunk], size),
         digests=[],
         origin=origin,
         licence=licence,
     )
 
 
-def files_in(folder: Path) -> tuple[list[str], list[tuple[Path, int]]]:
-    """The classes of a folder, and its image files, each with its class; a warning for others."""
+def files_in(folders: Sequence[Path]) -> list[tuple[list[str], list[tuple[Path, int]]]]:
+    """Of each of the folders its classes, and its image files, each with its class; a warning for
+    others. A file that links lead to as well counts once: where it lies."""
     from clipgrid.torchvision_on_cpu import torchvision
 
-    classes = folders_in(folder)
-    if not classes:
-        raise InputError(f"{folder}: no folders in it, where each class must have one")
     suffixes = torchvision.datasets.folder.IMG_EXTENSIONS
-    places = {name: i for i, name in enumerate(classes)}
-    files = torchvision.datasets.folder.make_dataset(str(folder), places, suffixes)
-    walk = os.walk(folder, followlinks=True)  # as torchvision
-    if ignored := sum(len(names) for _, _, names in walk) - len(files):
-        known = ", ".join(suffixes)
-        print(
-            f"clipgrid: warning: {ignored} files are not among {known}, or are in no class's folder"
-            f" (in {folder})",
-            file=sys.stderr,
+    sets = []
+    for folder in folders:
+        classes = folders_in(folder)
+        if not classes:
+            raise InputError(f"{folder}: no folders in it, where each class must have one")
+        images = [
+            (file, label)
+            for label, name in enumerate(classes)
+            for file in files_below(folder / name)
+            if file.path.name.lower().endswith(suffixes)
+        ]
+        all_files = {file.real for file in files_below(folder)}
+        if ignored := len(all_files - {file.real for file, _ in images}):
+            known = ", ".join(suffixes)
+            warn(
+                f"{ignored} files are not among {known}, or are in no class's folder (in {folder})"
+            )
+        sets.append((classes, images))
+    owners: dict[Path, Path] = {}
+    for file, _ in sorted((one for _, some in sets for one in some), key=lambda f: f[0].linked):
+        owners.setdefault(file.real, file.path)
+    kept = [
+        (classes, [(f.path, label) for f, label in images if owners[f.real] == f.path])
+        for classes, images in sets
+    ]
+    if twice := sum(len(some) for _, some in sets) - len(owners):
+        warn(
+            f"{twice} links lead to images that are there already: each counts once, where it lies"
         )
-    return classes, [(Path(path), label) for path, label in files]
+    for folder, (classes, some) in zip(folders, kept, strict=True):
+        if empty := sorted(set(range(len(classes))) - {label for _, label in some}):
+            lacking = ", ".join(classes[label] for label in empty[:5])
+            raise InputError(f"{folder}: no valid file for the classes {lacking}")
+    return kept
+
+
+class File(NamedTuple):
+    path: Path
+    real: Path  # without links
+    linked: bool  # whether a link leads to it
+
+
+def files_below(folder: Path) -> list[File]:
+    """In the order of torchvision. What lies there comes before what links lead to, and each folder
+    is walked once, so that a link to a folder above comes to an end."""
+    todo, walked, found = deque([(folder, folder.is_symlink())]), set(), []
+    while todo:
+        here, linked = todo.popleft()
+        if (real := here.resolve()) in walked:
+            continue
+        walked.add(real)
+        for entry in os.scandir(here):
+            path, by_link = Path(entry.path), linked or entry.is_symlink()
+            if not (path.is_dir() if entry.is_symlink() else entry.is_dir()):
+                place = Path(os.path.realpath(path)) if entry.is_symlink() else real / entry.name
+                found.append(File(path, place, by_link))
+            elif by_link:
+                todo.append((path, True))
+            else:
+                todo.appendleft((path, False))
+    return sorted(found, key=lambda file: os.path.split(file.path))
+
+
+def state_of(file: Path) -> tuple[int, int, str]:
+    """Size and time of a file, and what keeps it from being read: nothing, mostly."""
+    try:
+        found = file.stat()
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ELOOP, errno.EACCES):
+            raise  # of the file system, and not of this file
+        return 0, 0, f"{error.strerror}"
+    trouble = ""
+    if not stat.S_ISREG(found.st_mode):
+        trouble = "it is no regular file"
+    elif not os.access(file, os.R_OK):
+        trouble = "it may not be read"
+    elif found.st_size > MOST_BYTES:
+        trouble = f"its {found.st_size:,} bytes are more than {MOST_BYTES:,}"
+    return found.st_size, found.st_mtime_ns, trouble
 
 
 def classes_of(folders: Sequence[Path], classes: Sequence[list[str]]) -> list[str]:
@@ -212,22 +321,23 @@ def classes_of(folders: Sequence[Path], classes: Sequence[list[str]]) -> list[st
     return classes[0]
 
 
-def read_files(files: Sequence[Path], size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The images of `files` at `size` px, how each was read, and the SHA-256 of each file."""
-    from PIL import UnidentifiedImageError
-
+def read_files(
+    files: Sequence[tuple[Path, str]], size: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The images of `files` at `size` px, how each was read, and the SHA-256 of each file. With
+    each file comes what keeps it from being read, if anything does."""
     images = np.zeros((len(files), 3, size, size), np.uint8)
     how, digests = np.empty(len(files), np.uint8), np.empty((len(files), 32), np.uint8)
-    for i, file in enumerate(files):
-        content = file.read_bytes()
+    for i, (file, trouble) in enumerate(files):
+        content = b"" if trouble else file.read_bytes()
         digests[i] = list(hashlib.sha256(content).digest())
         try:
+            if trouble:
+                raise ValueError(trouble)
             images[i], how[i] = decode(content, size)
         except Exception as error:  # a corrupt image fails in many ways
             how[i] = UNREADABLE
-            if isinstance(error, UnidentifiedImageError):  # whose text has no more than this
-                error = ValueError("it is no image that Pillow knows")
-            print(f"clipgrid: warning: {file} is left out: {error}", file=sys.stderr)
+            warn(f"{file} is left out: {error}")
     return images, how, digests
 
 

@@ -1,12 +1,13 @@
 """Result files of all packs → the tidy tables that everything else is made from."""
 
-import json
 import shlex
 from collections.abc import Iterable
+from io import BytesIO
 from pathlib import Path
 
 import pandas as pd
 
+from clipgrid.judging import sums
 from clipgrid.study import axes, cells, config, grid, packs
 from clipgrid.study.cells import Cell
 from clipgrid.study.config import Study
@@ -34,11 +35,12 @@ def aggregate(path: Path) -> None:
     study, results = config.load(path), path.parent
     runs = cells.runs_of(grid.cells(study))
     of_study = packs.of_study(study, runs)
-    records = packs.read_all(results, of_study)
+    by_pack = [(pack, packs.read_whole(results, pack)) for pack in of_study]
+    records = [record for _, of_pack in by_pack for record in of_pack]
     cells_table(study, records).to_csv(results / "cells.csv", index=False)
-    histories_table(runs, results, of_study).to_parquet(results / "histories.parquet", index=False)
-    summary = json.dumps(trained(runs, records), indent=1)
-    (results / "trained.json").write_text(summary + "\n", encoding="utf-8")
+    contents = (packs.histories(results, *one) for one in by_pack)
+    histories_table(runs, contents).to_parquet(results / "histories.parquet", index=False)
+    sums.seal(results, trained(runs, records))
 
 
 def cells_table(study: Study, records: list[dict]) -> pd.DataFrame:
@@ -66,7 +68,7 @@ def cells_table(study: Study, records: list[dict]) -> pd.DataFrame:
 def read_cells(results: Path) -> pd.DataFrame:
     """The table of all cells, as it was written: a name such as `null` is a name."""
     return pd.read_csv(
-        results / "cells.csv",
+        sums.checked(results, "cells.csv"),
         dtype=dict.fromkeys(TEXTS, "str"),
         keep_default_na=False,
         na_values=[""],
@@ -96,10 +98,9 @@ def command(cell: Cell, study: Study) -> str:
     )
 
 
-def histories_table(runs: cells.Runs, results: Path, of: list[packs.Pack]) -> pd.DataFrame:
-    """A row a step of each run: its place in the grid and its telemetry."""
-    files = [packs.files(results, pack.name)[1] for pack in of]
-    steps = pd.concat(map(pd.read_csv, files), ignore_index=True)
+def histories_table(runs: cells.Runs, histories: Iterable[bytes]) -> pd.DataFrame:
+    """A row a step of each run, from the CSVs of packs: its place in the grid and its telemetry."""
+    steps = pd.concat((pd.read_csv(BytesIO(csv)) for csv in histories), ignore_index=True)
     places = [
         {"trajectory": trajectory.name}
         | {

@@ -5,7 +5,6 @@ A `row` is a row of the cells' table, as `evidence.cells.itertuples()` gives it.
 counts as one that guesses.
 """
 
-import json
 import math
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +13,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from clipgrid.judging import aggregate, statistics
+from clipgrid.files import read_json
+from clipgrid.judging import aggregate, statistics, sums
 from clipgrid.study.config import Study
 
 LEARNING_CURVE = [
@@ -32,23 +32,26 @@ class Evidence:
     @cached_property
     def cells(self) -> pd.DataFrame:
         """The table of all cells: cells.csv."""
+        sums.checked(self.results, "study.json")  # whose cells they are
         return aggregate.read_cells(self.results)
 
     @cached_property
     def histories(self) -> pd.DataFrame:
         """A row a step of each run, with all that was recorded: histories.parquet."""
-        return pd.read_parquet(self.results / "histories.parquet")
+        return pd.read_parquet(sums.checked(self.results, "histories.parquet"))
 
     @cached_property
     def runs(self) -> dict[str, pd.DataFrame]:
         """The losses and looks of each trajectory, a row a step, by its name."""
-        table = pd.read_parquet(self.results / "histories.parquet", columns=LEARNING_CURVE)
+        table = pd.read_parquet(
+            sums.checked(self.results, "histories.parquet"), columns=LEARNING_CURVE
+        )
         return {str(name): run for name, run in table.groupby("trajectory", observed=True)}
 
     @cached_property
     def about(self) -> dict[str, Any]:
         """What is known of the images: data.json."""
-        return json.loads((self.results / "data.json").read_text(encoding="utf-8"))
+        return read_json(sums.checked(self.results, "data.json"))
 
     @property
     def classes(self) -> int:

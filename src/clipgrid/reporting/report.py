@@ -1,13 +1,12 @@
 """The pages of the report that the rules write: cells and settings; verdicts; the start page, the
 checklist and the LaTeX document of all tables."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from clipgrid.judging import claims
+from clipgrid.judging import claims, sums
 from clipgrid.judging.aggregate import read_cells
 from clipgrid.judging.evidence import Evidence
 from clipgrid.judging.sequential import Plan
@@ -82,11 +81,9 @@ def pages(path: Path) -> None:
     document of all tables; below `tables/` the reproducibility checklist."""
     study, results = config.load(path), path.parent
     evidence = Evidence(study, results)
-    trained = json.loads((results / "trained.json").read_text(encoding="utf-8"))
-    about = judged(study, results), trained
-    (results / "workflow.rst").write_text(start_page(evidence, *about), encoding="utf-8")
-    page = checklist(evidence, *about)
-    (results / "tables" / "checklist.html").write_text(page, encoding="utf-8")
+    about = judged(study, results), sums.summary(results)
+    (results / "workflow.rst").write_text(start_page(evidence, *about))
+    (results / "tables" / "checklist.html").write_text(checklist(evidence, *about))
     names = [*study.pages, *(["claims", "external"] if study.claims else [])]
     document = text.page("tables.tex", title=text.latex(study.title), names=names)
     (results / "tables.tex").write_text(document, encoding="utf-8")

@@ -1,5 +1,6 @@
 """Packs: the runs that one job trains in one process, as two files of results."""
 
+import hashlib
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from clipgrid import InputError
 from clipgrid.study import cost
-from clipgrid.study.cells import TRAINER_VERSION, Readout, Runs, Trajectory
+from clipgrid.study.cells import TRAINER_VERSION, Cell, Readout, Runs, Trajectory
 from clipgrid.study.fields import on_a_line
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 MOST_RUNS, MOST_CELLS = 250, 2000  # of a pack: one command names them, and its length has a limit
 LONGEST_NAME = 200  # bytes; it names files
+VERSION = 2  # of the two files: raise it when their layout changes
 
 
 @dataclass(frozen=True)
@@ -49,11 +51,11 @@ class Pack:
 
     @property
     def code(self) -> str:
-        """What its results depend on beside settings and data: the loop and the source of its
-        parts."""
+        """What its results depend on beside settings and data: the loop, the source of its parts,
+        the layout of its files."""
         keys = [trajectory.key("") for trajectory in self.runs]
         sources = {str(choice) for key in keys for choice in sources_in(key)}
-        return " ".join([f"trainer {TRAINER_VERSION}", *sorted(sources)])
+        return " ".join([f"trainer {TRAINER_VERSION}", f"files {VERSION}", *sorted(sources)])
 
 
 def files(results: Path, name: str) -> tuple[Path, Path]:
@@ -61,10 +63,83 @@ def files(results: Path, name: str) -> tuple[Path, Path]:
     return results / "packs" / f"{name}.jsonl", results / "packs" / f"{name}.csv"
 
 
+def lines(cells: Iterable[dict[str, Any]], run: dict[str, Any], head: str, rows: str) -> str:
+    """The records of a run: a line a cell, and a line that says who trained it, and by which these
+    lines are known again, and the run's `rows` below the `head` of the histories."""
+    seen = {"bytes": len(rows.encode()), "sha256": sha256(head + rows)}
+    records = [json.dumps(record, allow_nan=False) for record in (*cells, {**run, "history": seen})]
+    *of_cells, of_run = (f"{record}\n" for record in records)
+    whole = {**json.loads(of_run), "sha256": sha256("".join([*of_cells, of_run]))}
+    return "".join([*of_cells, json.dumps(whole), "\n"])
+
+
 def read(rows: Path) -> list[dict[str, Any]]:
-    """A record a cell (it has `cell`) and a record a run (it has `run`)."""
-    with rows.open(encoding="utf-8") as lines:
-        return [json.loads(line) for line in lines]
+    """A record a cell (it has `cell`) and a record a run (it has `run`). InputError where they
+    aren't as they were written."""
+    records: list[dict[str, Any]] = []
+    of_run: list[str] = []  # lines before that of their run
+    try:
+        for line in rows.read_text().splitlines(keepends=True):
+            record = json.loads(line)
+            if "run" in record:
+                said = record.pop("sha256")
+                if said != sha256("".join([*of_run, json.dumps(record), "\n"])):
+                    raise ValueError
+                of_run = []
+            else:
+                of_run.append(line)
+            records.append(record)
+    except (ValueError, KeyError, TypeError):
+        raise damaged(rows) from None
+    if of_run or not records:
+        raise damaged(rows)
+    return records
+
+
+def read_whole(results: Path, pack: Pack) -> list[dict[str, Any]]:
+    """The records of a pack. InputError where the file has another's."""
+    file, _ = files(results, pack.name)
+    records = read(file)
+    measured = {record["cell"]: record for record in records if "cell" in record}
+    for trajectory, readouts in pack.runs.items():
+        settings = trajectory.model_dump(mode="json")
+        for readout in readouts:
+            asked = {**settings, "iterations": readout.iterations, "ema": readout.ema}
+            found = measured.get(Cell(trajectory, readout).name, {})
+            if not asked.items() <= found.items() or not has_its_steps(found):
+                raise damaged(file)
+    return records
+
+
+def has_its_steps(cell: dict[str, Any]) -> bool:
+    """Whether a cell saw as many steps as it asks for, or diverged at the last that it saw."""
+    return cell["steps"] == min(cell["iterations"], cell["diverged_at"] or cell["iterations"])
+
+
+def histories(results: Path, pack: Pack, records: list[dict[str, Any]]) -> bytes:
+    """The CSV of a pack with these records. InputError where it isn't as it was written."""
+    _, file = files(results, pack.name)
+    content = file.read_bytes()
+    end = content.find(b"\n") + 1
+    head = content[:end]
+    for seen in (record["history"] for record in records if "run" in record):
+        start, end = end, end + seen["bytes"]
+        if sha256(head + content[start:end]) != seen["sha256"]:
+            raise damaged(file)
+    if end != len(content):
+        raise damaged(file)
+    return content
+
+
+def damaged(file: Path) -> InputError:
+    return InputError(
+        f"{file} isn't as it was written: remove it, and run the study again; what store/ holds of"
+        " its runs isn't trained again"
+    )
+
+
+def sha256(content: str | bytes) -> str:
+    return hashlib.sha256(content.encode() if isinstance(content, str) else content).hexdigest()
 
 
 def of_study(study: "Study", runs: Runs) -> list[Pack]:

@@ -2,12 +2,12 @@
 estimates, where it has been run, what it took. Imports no torch."""
 
 import heapq
-import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 
+from clipgrid.files import read_json
 from clipgrid.study import cells, cost, further, grid, packs
 from clipgrid.study.cells import Cell, Readout, Runs, Trajectory
 from clipgrid.study.config import Study, load
@@ -111,7 +111,7 @@ def measured_disk(s: Study, runs: Runs, records: Records) -> float | None:
     """Of the states and results, GB; None unless all runs are finished, and their states there."""
     if not runs.keys() <= records.keys():
         return None
-    checksum = json.loads(Path(s.results, "data.json").read_text(encoding="utf-8"))["checksum"]
+    checksum = read_json(Path(s.results, "data.json"))["checksum"]
     folders = [STORE / cells.digest(t.key(checksum)) for t in runs]
     if not all(folder.is_dir() for folder in folders):
         return None

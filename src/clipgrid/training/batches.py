@@ -8,7 +8,7 @@ from torch import Tensor
 
 from clipgrid.clipping.flat import ALIGNED
 from clipgrid.images.augmentations import augment, draw
-from clipgrid.images.data import Dataset
+from clipgrid.images.dataset import Dataset
 from clipgrid.images.loading import Images
 from clipgrid.study.cells import Trajectory
 from clipgrid.training import distributed

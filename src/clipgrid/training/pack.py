@@ -2,7 +2,7 @@
 
 import csv
 import gc
-import json
+import io
 import math
 import sys
 import time
@@ -13,9 +13,10 @@ from typing import Any, NamedTuple
 import torch
 
 from clipgrid import InputError
-from clipgrid.images.data import Dataset
+from clipgrid.files import aside, check_writable
+from clipgrid.images.dataset import Dataset
 from clipgrid.images.loading import Images
-from clipgrid.study import cost
+from clipgrid.study import cost, packs
 from clipgrid.study.cells import TRAINER_VERSION, Cell, Clip, Readout, Runs, Trajectory, digest
 from clipgrid.training import distributed, loop, machine
 from clipgrid.training.history import COLUMNS, History
@@ -23,7 +24,7 @@ from clipgrid.training.pause import Pause
 from clipgrid.training.progress import Progress
 from clipgrid.training.readouts import measure
 from clipgrid.training.run import Run
-from clipgrid.training.states import Store, aside, first_line
+from clipgrid.training.states import Store, first_line
 
 Measured = dict[Readout, dict[str, Any]]  # what the store holds of each, with its stamp
 
@@ -92,6 +93,7 @@ class Workplace:
         if not checkpoint_every > 0:
             raise InputError(f"checkpoint_every: must be above 0 seconds, not {checkpoint_every}")
         self.dataset, self.folder, self.seconds = Dataset.load(data), store, checkpoint_every
+        check_writable(store)
         self.images: dict[str, Images] = {}  # by device
 
     def result(self, trajectory: Trajectory, readouts: list[Readout]) -> Result:
@@ -179,7 +181,7 @@ class Workplace:
         """A run at its beginning."""
         device = trajectory.device
         if device not in self.images:  # a set that fits is uploaded once
-            self.images[device] = Images(self.dataset.images, torch.device(device))
+            self.images[device] = Images(self.dataset, torch.device(device))
         return Run(trajectory, self.dataset, decays, self.images[device])
 
 
@@ -189,18 +191,18 @@ def write(results: list[Result], out_cells: Path, out_histories: Path) -> None:
         return
     for path in (out_cells, out_histories):
         path.parent.mkdir(parents=True, exist_ok=True)
-    with aside(out_histories, "w") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(("trajectory", *COLUMNS))
+    with aside(out_histories, "w") as table, aside(out_cells, "w") as rows:
+        head = ",".join(("trajectory", *COLUMNS)) + "\n"
+        table.write(head)
         for result in results:
             name, rates = result.trajectory.name, result.trajectory.learning_rate_at
-            table.writerows((name, *row) for row in result.history.rows(rates))
-    with aside(out_cells, "w") as file:
-        for result in results:
-            record = {
-                "run": result.trajectory.name,
+            history = io.StringIO()
+            steps = ((name, *row) for row in result.history.rows(rates))
+            csv.writer(history, lineterminator="\n").writerows(steps)
+            table.write(history.getvalue())
+            run = {
+                "run": name,
                 "sessions": result.sessions,
                 "readout_seconds": result.readout_seconds,
             }
-            for row in (*result.cells, record):
-                file.write(json.dumps(row, allow_nan=False) + "\n")
+            rows.write(packs.lines(result.cells, run, head, history.getvalue()))

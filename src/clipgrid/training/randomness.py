@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from clipgrid import InputError
-from clipgrid.images.data import Dataset
+from clipgrid.images.dataset import Dataset
 from clipgrid.study.cells import Trajectory
 
 

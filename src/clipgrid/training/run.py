@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from clipgrid import InputError, models
-from clipgrid.images.data import Dataset
+from clipgrid.images.dataset import Dataset
 from clipgrid.images.loading import Images
 from clipgrid.study.cells import Trajectory
 from clipgrid.training import distributed, weights
@@ -52,7 +52,7 @@ class Run:
         }
         # Compiled within: torch compiles nothing of a model that shares its batches, silently.
         self.forward = distributed.wrap(compiled(self.model, trajectory, shape), self.device)
-        self.images = images or Images(dataset.images, self.device)
+        self.images = images or Images(dataset, self.device)
         self.batches = Batches(trajectory, self.dataset, self.images)
         self.step = 0
         self.upcoming = self.batches.since(0)

@@ -2,16 +2,15 @@
 
 import hashlib
 import json
-import os
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from clipgrid import files
+from clipgrid.files import aside, warn
 from clipgrid.study.cells import Readout
 from clipgrid.training import distributed, machine
 
@@ -29,7 +28,7 @@ class Store:
     checksum of these. Files are written aside, flushed and renamed. One that can't be trusted is
     passed over, and one that can't be written is done without, with a warning: what it held is
     trained again. Of the processes that share a run, which all have the same state, the first
-    writes.
+    writes. Processes that happen to train the same run write the same bits.
     """
 
     def __init__(self, folder: Path, key: dict[str, Any], device: str) -> None:
@@ -74,22 +73,22 @@ class Store:
 
     def read(self, path: Path) -> dict[str, Any] | None:
         """What a file of the store holds, where it can be trusted."""
-        if not path.exists():
-            return None
         try:
             if path.suffix == ".json":
                 kept = json.loads(path.read_text())  # noqa: PLW1514
             else:
                 kept = torch.load(path, weights_only=True, map_location="cpu")
-            if kept["key"] != self.key:
-                raise ValueError("it is of another trajectory")
-            if kept.pop("checksum") != checksum(kept):
-                raise ValueError("its content was altered")
-        except Exception as error:  # a torn or foreign file fails in many ways
-            what = "readout" if path.suffix == ".json" else "state"
-            warn(f"passing over {path}, not a {what} of this run: {first_line(error)}")
+            altered = kept.pop("checksum") != checksum(kept)
+            reason = "its content was altered" if altered else "it is of another trajectory"
+            if not altered and kept["key"] == self.key:
+                return kept
+        except FileNotFoundError:  # also where another process has just removed it
             return None
-        return kept
+        except Exception:  # a torn or foreign file fails in many ways
+            reason = "it is torn, or was written by something else"
+        what = "readout" if path.suffix == ".json" else "state"
+        warn(f"passing over {path}, not a {what} of this run: {reason}")
+        return None
 
     # ---- what is added ---------------------------------------------------------------------------
 
@@ -134,32 +133,16 @@ class Store:
         left half written."""
         if distributed.RANK:
             return
-        checkpoints = [path for path, step in self.steps("checkpoint-").items() if step <= last]
-        for path in [*checkpoints, *self.folder.glob("*.tmp")]:
-            path.unlink(missing_ok=True)
+        for path, step in self.steps("checkpoint-").items():
+            if step <= last:
+                path.unlink(missing_ok=True)
+        files.sweep(self.folder)
 
     def drop_state(self, step: int, readouts: list[Readout]) -> None:
         """Remove the state after `step` steps, where all that is asked of it is kept."""
         names = [f"history-{step:08d}.pt", *(f"{readout.name}.json" for readout in readouts)]
         if not distributed.RANK and all((self.folder / name).exists() for name in names):
             (self.folder / f"{step:08d}.pt").unlink(missing_ok=True)
-
-
-@contextmanager
-def aside(path: Path, mode: str = "wb") -> Iterator[IO]:
-    """A file to write that takes the place of `path` once it is whole and on the disk."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        encoding, newline = (None, None) if "b" in mode else ("utf-8", "")
-        with temporary.open(mode, encoding=encoding, newline=newline) as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:  # a full disk's doesn't name the file
-        raise OSError(error.errno, error.strerror, str(path)) from None
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def checksum(content: Any) -> str:
@@ -183,7 +166,3 @@ def feed(content: Any, update: Callable[[Any], None]) -> None:
 
 def first_line(error: Exception) -> str:
     return str(error).partition("\n")[0] or type(error).__name__
-
-
-def warn(what: str) -> None:
-    print(f"clipgrid: warning: {what}", file=sys.stderr)

@@ -21,7 +21,7 @@ else:
 def augmentation_enlarges_the_store(evidence: Evidence) -> Answer:
     """How many images are kept, and how many different ones are trained on?"""
     data = probes.dataset(evidence)
-    images = data.images[data.train[:100]]
+    images = data.take(data.train[:100])
     generator = torch.Generator().manual_seed(0)
     both, size = Augmentation.read("flip+crop").choices, data.about["size"]
     draws = [augmentations.draw(both, len(images), size, generator) for _ in range(10)]

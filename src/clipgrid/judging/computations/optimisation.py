@@ -105,7 +105,7 @@ def logistic_regression(evidence: Evidence, most: int = 500, decay: float = 0.01
     makes the optimum unique. Images are centred, and scaled to a mean squared norm of 1."""
     data = probes.dataset(evidence)
     index = data.train[:most]
-    images = data.images[index].flatten(1).numpy().astype(float)
+    images = data.take(index).flatten(1).numpy().astype(float)
     images -= images.mean(0)
     images /= np.sqrt((images**2).sum(1).mean())
     signs = np.where(data.labels[index].numpy() >= len(data.about["classes"]) / 2, 1.0, -1.0)

@@ -97,7 +97,7 @@ def gradient(run: training.Run, at: Tensor) -> Tensor:
     pieces = vector.split([tensor.numel() for tensor in shapes.values()])
     own = {n: piece.view_as(shapes[n]) for n, piece in zip(shapes, pieces, strict=True)}
     index = run.dataset.train[:IMAGES]
-    images = run.batches.normalize(run.dataset.images[index])
+    images = run.batches.normalize(run.dataset.take(index))
     logits = torch.func.functional_call(run.model.eval(), own, (images,))
     loss = torch.nn.functional.cross_entropy(logits, run.dataset.labels[index])
     return torch.autograd.grad(loss, vector)[0].double()

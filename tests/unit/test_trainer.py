@@ -184,7 +184,9 @@ def test_batches_that_are_made_ready_at_once_are_those_of_each_step(
 def test_each_batch_lies_in_memory_as_it_does_where_the_run_is_continued(digits):
     """Bits may depend on it: what has no round size is made ready step by step."""
     dataset = Dataset.load(digits)
-    odd = dataclasses.replace(dataset, images=dataset.images[..., :7, :7])
+    seven = dataset.images[..., :7, :7]
+    sums = seven.flatten(2).long().sum(-1)[:, None]
+    odd = dataclasses.replace(dataset, images=seven, sums=sums)
     images = loading.Images(odd, torch.device("cpu"))
     assert Batches(replace(MOMENTUM, batch_size=3), odd, images).steps == 1
     steps = Batches(MOMENTUM, dataset, loading.Images(dataset, torch.device("cpu"))).since(3)

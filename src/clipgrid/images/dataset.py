@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from clipgrid import InputError
 from clipgrid.images.reading import CONVERSIONS, SPLITS, sha256
-from clipgrid.lazy import torch
+from clipgrid.lazy import np, torch
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -84,7 +84,11 @@ class Dataset:
 
     def check(self, images: Tensor, index: Tensor) -> None:
         """InputError where `images`, on any device, aren't the prepared images `index`."""
-        sums = images.flatten(2).sum(-1, dtype=torch.int64).cpu()
+        values = images.flatten(2)
+        if values.device.type == "cpu":  # where numpy takes a tenth of torch's time
+            sums = torch.from_numpy(values.numpy().sum(-1, dtype=np.int64))
+        else:
+            sums = values.sum(-1, dtype=torch.int64).cpu()
         if (wrong := (sums != self.sums[index, 0]).any(1)).any():
             raise InputError(
                 f"{self.path}: its image {int(index[wrong][0])} is damaged on the disk; {REMEDY}"

@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from clipgrid.images.dataset import Dataset
 
 READERS = 4  # threads; several wait for a slow disk at once
-CHECKED_AT_ONCE = 2**16  # images of a set that lies on a GPU
+CHECKED_BYTES, CHECKED_AT_ONCE = 1e9, 2**16  # of a set that is checked as a whole: 0.4 s; images
 AHEAD = READERS  # batches that are read before they are asked for
 
 
 class Images:
     """The images of a data set, mapped from its file, as batches on `device`. Each is held against
-    its checksum once, by `Dataset.take` or, on a GPU, there.
+    its checksum once: here where the set is small or lies on a GPU, else by `Dataset.take`.
 
     A set of up to RESIDENT_BYTES lies on the device as a whole (on a CPU, in the system's cache of
     the file). Of a larger one READERS threads read the batches to come, a batch each, into memory
@@ -34,9 +34,10 @@ class Images:
 
     def __init__(self, dataset: Dataset, device: torch.device) -> None:
         self.dataset, self.device = dataset, device
-        self.resident = dataset.images.nbytes <= RESIDENT_BYTES
+        size, on_cpu = dataset.images.nbytes, device.type == "cpu"
+        self.resident = size <= RESIDENT_BYTES
         self.take = dataset.take
-        if self.resident and device.type != "cpu":
+        if self.resident and (size <= CHECKED_BYTES or not on_cpu):
             images = dataset.images.to(device)
             for index in torch.arange(len(images)).split(CHECKED_AT_ONCE):
                 dataset.check(images[index[0] : index[-1] + 1], index)

@@ -13,7 +13,7 @@ from torch import nn
 
 from clipgrid import clipping, models
 from clipgrid.images import augmentations
-from clipgrid.images.data import SPLITS, open_to_write
+from clipgrid.images.data import SPLITS, add_checksums, open_to_write
 from clipgrid.judging import article
 from clipgrid.judging.computations import probes, runs
 from clipgrid.models.blocks.residual import Residual
@@ -457,6 +457,7 @@ def test_an_image_in_two_sets_would_be_seen(evidence, tmp_path, other):
     file = open_to_write(tmp_path / "data.pt")
     splits = dict(zip(SPLITS, file["order"].split(file["sizes"].tolist()), strict=False))
     splits[other][0] = splits["train"][0]
+    add_checksums(file)
     here = types.SimpleNamespace(results=tmp_path)
     assert compute("validates_on_originals", here).verdict == "refuted"
 

@@ -15,6 +15,7 @@ from docutils.core import publish_parts
 from jinja2 import Environment
 
 from clipgrid import InputError
+from clipgrid.__main__ import main
 from clipgrid.judging import claims, sums
 from clipgrid.reporting import figures, report, start_page, tables, text, verdicts
 from clipgrid.study import axes
@@ -179,6 +180,7 @@ def results(cells, config, tmp_path):
         )
         sums.seal(tmp_path, TRAINED)
         pd.DataFrame(rows).to_csv(tmp_path / "claims.csv", index=False)
+        sums.seal(tmp_path, {}, sums.JUDGED)
         (tmp_path / "tables").mkdir(exist_ok=True)
         report.pages(tmp_path / "study.json")
         return tmp_path
@@ -275,6 +277,27 @@ def test_every_claim_of_the_default_study_links_to_an_exhibit_that_its_report_ha
     tables = {f"tables/{name}.html" for name in {*sections, "claims"}}
     for exhibit in exhibits - {part.name for part in figures.of(s)}:
         assert any(quote(name, safe="") in start_page.address(exhibit, s) for name in tables)
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("claims.csv", "refuted", "supported"),
+        ("cells.csv", "0.6", "0.9"),
+        ("cells.csv", "", None),
+        ("trained.json", "}", ""),
+        ("data.json", "}", ""),
+    ],
+)
+def test_a_table_that_was_torn_or_edited_is_one_error(results, capsys, name, old, new):
+    file = results() / name
+    text = file.read_text()
+    file.write_text(text[: len(text) // 2] if new is None else text.replace(old, new))
+    assert main(["pages", "--study", str(file.parent / "study.json")]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f"clipgrid: error: {file} ")
+    assert "remove it, and run the study again, which makes it anew" in said
+    assert said.count("\n") == 1
 
 
 @pytest.mark.parametrize(("seconds", "words"), [(95.4, "95 s"), (720, "12 min"), (12240, "3.4 h")])

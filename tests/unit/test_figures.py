@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
+from clipgrid.judging import sums
 from clipgrid.reporting import figures
 from clipgrid.reporting.arms import pairs
 from clipgrid.reporting.figures import drawing
@@ -84,6 +85,7 @@ def test_every_figure_is_drawn_and_written_with_its_caption(name, evidence, cell
     pd.DataFrame(columns=["effect", "low", "section", "decided_by", "verdict", "unit"]).to_csv(
         tmp_path / "claims.csv", index=False
     )
+    sums.seal(tmp_path, {}, sums.JUDGED)
     figure = drawing.exhibit(PARTS[name], evidence(cells))
     assert isinstance(figure, Figure)
     written = tmp_path / "figures" / name
@@ -152,6 +154,7 @@ def test_effects_are_of_tested_claims_in_the_colour_of_their_verdicts(evidence, 
     others = [{"decided_by": "computation"}, {"section": "external"}, {"low": np.nan}]
     rows = [row, *(row | {"id": "C2"} | other for other in others)]
     pd.DataFrame(rows).to_csv(tmp_path / "claims.csv", index=False)
+    sums.seal(tmp_path, {}, sums.JUDGED)
     figure = PARTS["forest"].run(evidence(cells))
     (axes,) = figure.axes
     assert [label.get_text() for label in axes.get_yticklabels()] == [r"C1  costs $\\foo$"]

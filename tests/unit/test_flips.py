@@ -148,7 +148,7 @@ def test_in_the_files_of_a_pack(kind, seed, results, finished):
 
 
 @flips
-@pytest.mark.parametrize("name", [*sums.TABLES, "trained.json"])
+@pytest.mark.parametrize("name", [*sums.TABLES[sums.TRAINED], sums.TRAINED])
 def test_in_what_is_made_of_all_packs(name, seed, results, finished):
     flip(results / name, seed)
     with pytest.raises(InputError) as error:

@@ -11,7 +11,7 @@ from bench import Bench, clipped_at_1
 
 from clipgrid import InputError
 from clipgrid.judging import claims as claims_file
-from clipgrid.judging import next_look, verdicts
+from clipgrid.judging import next_look, sums, verdicts
 from clipgrid.judging.evidence import Evidence
 from clipgrid.study import config as study
 from clipgrid.study import further, grid
@@ -57,6 +57,7 @@ def taken(bench, measured, further=(), looks=(4, 8, 16), **rules):
     config |= {"results": str(evidence.results), "claims": str(bench.folder / "claims.yaml")}
     path.write_text(yaml.safe_dump(config))
     bench.findings.to_csv(evidence.results / "findings.csv", index=False)
+    sums.seal(evidence.results, {}, sums.JUDGED)
     return path, evidence, table
 
 

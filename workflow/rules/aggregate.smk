@@ -54,6 +54,7 @@ if CLAIMS:
         output:
             claims=f"{RESULTS}/claims.csv",
             findings=f"{RESULTS}/findings.csv",
+            sums=f"{RESULTS}/judged.json",
             page=report(
                 f"{RESULTS}/tables/claims.html",
                 caption="../../report/claims.rst",

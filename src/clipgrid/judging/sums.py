@@ -1,5 +1,5 @@
-"""The tables of a study are held against checksums before they are read again. `trained.json` has
-them, and its own."""
+"""The tables of a study are held against checksums before they are read again. `trained.json` and
+`judged.json` have them, and their own."""
 
 import hashlib
 import json
@@ -9,30 +9,35 @@ from typing import Any
 from clipgrid import InputError
 from clipgrid.files import read_json
 
-TABLES = ("study.json", "data.json", "cells.csv", "histories.parquet")
+TRAINED, JUDGED = "trained.json", "judged.json"
+TABLES = {
+    TRAINED: ("study.json", "data.json", "cells.csv", "histories.parquet"),
+    JUDGED: ("claims.csv", "findings.csv"),
+}
 
 
-def seal(results: Path, summary: dict[str, Any]) -> None:
-    """Write `trained.json`: the summary, and the checksums of what lies beside it."""
-    sums = {name: sha256(results / name) for name in TABLES if (results / name).exists()}
+def seal(results: Path, summary: dict[str, Any], name: str = TRAINED) -> None:
+    """Write the file `name`: the summary, and the checksums of the tables that lie beside it."""
+    sums = {table: sha256(results / table) for table in TABLES[name] if (results / table).exists()}
     whole = {**summary, "files": sums}
     text = json.dumps({**whole, "sha256": digest(whole)}, indent=1)
-    (results / "trained.json").write_text(text + "\n")
+    (results / name).write_text(text + "\n")
 
 
-def summary(results: Path) -> dict[str, Any]:
-    """What `trained.json` says. InputError where it isn't as it was written."""
-    whole = read_json(results / "trained.json")
+def summary(results: Path, name: str = TRAINED) -> dict[str, Any]:
+    """What the file `name` says. InputError where it isn't as it was written."""
+    whole = read_json(results / name)
     if not isinstance(whole, dict) or whole.pop("sha256", "") != digest(whole):
-        raise altered(results / "trained.json")
+        raise altered(results / name)
     return whole
 
 
-def checked(results: Path, name: str) -> Path:
+def checked(results: Path, table: str) -> Path:
     """Where a table lies. InputError where it isn't as it was written."""
-    if sha256(results / name) != summary(results)["files"].get(name):
-        raise altered(results / name)
-    return results / name
+    name = JUDGED if table in TABLES[JUDGED] else TRAINED
+    if sha256(results / table) != summary(results, name)["files"].get(table):
+        raise altered(results / table)
+    return results / table
 
 
 def sha256(file: Path) -> str:

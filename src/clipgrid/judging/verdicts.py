@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from clipgrid import InputError
-from clipgrid.judging import statistics
+from clipgrid.judging import statistics, sums
 from clipgrid.judging.claims import Claim, Claims
 from clipgrid.judging.evidence import Evidence
 from clipgrid.judging.findings import Finding, find
@@ -263,7 +263,7 @@ def typed(table: pd.DataFrame) -> pd.DataFrame:
 def read_claims(results: Path, name: str = "claims") -> pd.DataFrame:
     """claims.csv, or findings.csv, as it was written: a statement such as `None` is text."""
     return pd.read_csv(
-        results / f"{name}.csv",
+        sums.checked(results, f"{name}.csv"),
         dtype=defaultdict(lambda: "str", NUMBERS),
         keep_default_na=False,
         na_values={name: [""] for name in NUMBERS},

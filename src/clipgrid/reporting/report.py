@@ -33,14 +33,15 @@ def cells_pages(path: Path) -> None:
 
 
 def judge(path: Path, claims_file: Path) -> None:
-    """Write `claims.csv` and `findings.csv` beside the study at `path`, and below `tables/` the
-    claims and the published facts, as HTML and LaTeX."""
+    """Write `claims.csv` and `findings.csv` beside the study at `path`, and their checksums; below
+    `tables/` the claims and the published facts, as HTML and LaTeX."""
     study, results = config.load(path), path.parent
     further.freeze(study)
     file = claims.load(claims_file)
     table, findings = judge_claims(file, Evidence(study, results))
     for name, one in (("claims", table), ("findings", findings)):
         one.to_csv(results / f"{name}.csv", index=False, float_format="%.6g")
+    sums.seal(results, {}, sums.JUDGED)
     (results / "tables").mkdir(exist_ok=True)
     about = {
         "claims_file": claims_file.name,

@@ -191,18 +191,21 @@ def write(results: list[Result], out_cells: Path, out_histories: Path) -> None:
         return
     for path in (out_cells, out_histories):
         path.parent.mkdir(parents=True, exist_ok=True)
-    with aside(out_histories, "w") as table, aside(out_cells, "w") as rows:
-        head = ",".join(("trajectory", *COLUMNS)) + "\n"
+    head = ",".join(("trajectory", *COLUMNS)) + "\n"
+    lines: list[str] = []
+    with aside(out_histories, "w") as table:
         table.write(head)
         for result in results:
             name, rates = result.trajectory.name, result.trajectory.learning_rate_at
-            history = io.StringIO()
+            rows = io.StringIO()
             steps = ((name, *row) for row in result.history.rows(rates))
-            csv.writer(history, lineterminator="\n").writerows(steps)
-            table.write(history.getvalue())
+            csv.writer(rows, lineterminator="\n").writerows(steps)
+            table.write(rows.getvalue())
             run = {
                 "run": name,
                 "sessions": result.sessions,
                 "readout_seconds": result.readout_seconds,
             }
-            rows.write(packs.lines(result.cells, run, head, history.getvalue()))
+            lines.append(packs.lines(result.cells, run, head, rows.getvalue()))
+    with aside(out_cells, "w") as file:
+        file.writelines(lines)

@@ -108,6 +108,9 @@ def set_up():
     nn.Module.to = to
     FakeTensorMode.may_turn_const = lambda *_: False  # it would be computed, on the device
     loading.ThreadPoolExecutor = AtOnce  # two threads can't share a FakeTensorMode
+    # Images that hold nothing can't be held against their sums.
+    Dataset.check = lambda *_: None
+    Dataset.take = lambda self, index: self.images.index_select(0, index)
 
 
 def run(dataset, settings):
@@ -132,7 +135,7 @@ def main():
     images = {
         field.name: mode.from_tensor(getattr(dataset, field.name))
         for field in fields(dataset)
-        if field.name != "about"
+        if isinstance(getattr(dataset, field.name), torch.Tensor)
     }
     found = {}
     with mode:

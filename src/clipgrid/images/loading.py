@@ -39,8 +39,9 @@ class Images:
         self.take = dataset.take
         if self.resident and (size <= CHECKED_BYTES or not on_cpu):
             images = dataset.images.to(device)
-            for index in torch.arange(len(images)).split(CHECKED_AT_ONCE):
-                dataset.check(images[index[0] : index[-1] + 1], index)
+            for start in range(0, len(images), CHECKED_AT_ONCE):
+                some = images[start : start + CHECKED_AT_ONCE]
+                dataset.check(some, torch.arange(start, start + len(some)))
             self.take = functools.partial(images.index_select, 0)
 
     def batches(self, indices: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:

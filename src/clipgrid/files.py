@@ -90,7 +90,7 @@ def check_writable(folder: Path) -> None:
 def read_json(path: Path) -> Any:
     """InputError where it is none."""
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         remedy = "remove it, and run the study again, which makes it anew"
         raise InputError(f"{path} can't be read ({error}): {remedy}") from None

@@ -83,8 +83,9 @@ def pages(path: Path) -> None:
     study, results = config.load(path), path.parent
     evidence = Evidence(study, results)
     about = judged(study, results), sums.summary(results)
-    (results / "workflow.rst").write_text(start_page(evidence, *about))
-    (results / "tables" / "checklist.html").write_text(checklist(evidence, *about))
+    (results / "workflow.rst").write_text(start_page(evidence, *about), encoding="utf-8")
+    page = checklist(evidence, *about)
+    (results / "tables" / "checklist.html").write_text(page, encoding="utf-8")
     names = [*study.pages, *(["claims", "external"] if study.claims else [])]
     document = text.page("tables.tex", title=text.latex(study.title), names=names)
     (results / "tables.tex").write_text(document, encoding="utf-8")

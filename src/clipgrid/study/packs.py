@@ -79,7 +79,7 @@ def read(rows: Path) -> list[dict[str, Any]]:
     records: list[dict[str, Any]] = []
     of_run: list[str] = []  # lines before that of their run
     try:
-        for line in rows.read_text().splitlines(keepends=True):
+        for line in rows.read_text(encoding="utf-8").splitlines(keepends=True):
             record = json.loads(line)
             if "run" in record:
                 said = record.pop("sha256")

@@ -5,8 +5,7 @@ import itertools
 import json
 import math
 import re
-from pathlib import Path
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
 import numpy as np
 import pandas as pd
@@ -17,10 +16,11 @@ from jinja2 import Environment
 from clipgrid import InputError
 from clipgrid.__main__ import main
 from clipgrid.judging import claims, sums
-from clipgrid.reporting import figures, report, start_page, tables, text, verdicts
+from clipgrid.reporting import exhibits, figures, report, start_page, tables, text, verdicts
 from clipgrid.study import axes
 from clipgrid.study import config as study
 from clipgrid.study.config import Experiment
+from clipgrid.study.faults import StudyError
 
 ALEXNET = Experiment(title="AlexNet", section="3.3.1", select=[{}])
 
@@ -250,15 +250,15 @@ def test_a_study_without_claims_has_a_start_page_a_checklist_and_figures_without
     assert {part.about["category"] for part in figures.of(s)} == {figures.AT_WORK}
 
 
-def test_a_claim_links_to_an_exhibit_that_the_report_has_and_to_no_other(results):
-    experiments = {
-        **{"alexnet": {"title": "A", "section": "1", "select": [{}]}},
-        **{name: {"title": "Own", "select": [{}]} for name in ("schedule", "small-set")},
-    }
-    exhibits = ["alexnet", "schedule", "claims", "small-set", "vgg"]
-    page = shown_start_page(
-        results([CLAIM | {"exhibit": e} for e in exhibits], experiments=experiments)
-    )
+EXPERIMENTS = {
+    **{"alexnet": {"title": "A", "section": "1", "select": [{}]}},
+    **{name: {"title": "Own", "select": [{}]} for name in ("schedule", "small-set")},
+}
+
+
+def test_a_claim_links_to_its_exhibit_of_two_with_one_name_to_the_figure(results):
+    rows = [CLAIM | {"exhibit": exhibit} for exhibit in ("alexnet", "schedule", "claims")]
+    page = shown_start_page(results(rows, experiments=EXPERIMENTS))
     links = re.findall(r'<a href="javascript:([^"]*)">([^<]*)</a>', page)
     named = {name: re.search('resultPath: "(.*?)"', unquote(code))[1] for code, name in links}
     assert named == {
@@ -268,15 +268,28 @@ def test_a_claim_links_to_an_exhibit_that_the_report_has_and_to_no_other(results
     }
 
 
-def test_every_claim_of_the_default_study_links_to_an_exhibit_that_its_report_has():
-    root = Path(__file__).parents[2]
-    s = study.load(root / "config.yaml")
-    exhibits = {claim.exhibit for claim in claims.load(root / s.claims).claims.values()}
-    assert [e for e in exhibits if not start_page.address(e, s)] == []
-    sections = {name for name, experiment in s.experiments.items() if experiment.section}
-    tables = {f"tables/{name}.html" for name in {*sections, "claims"}}
-    for exhibit in exhibits - {part.name for part in figures.of(s)}:
-        assert any(quote(name, safe="") in start_page.address(exhibit, s) for name in tables)
+@pytest.mark.parametrize(
+    ("exhibit", "nearest"),
+    [
+        ("alexnte", "did you mean alexnet?"),
+        ("vgg", ""),  # an experiment that the study lacks
+        ("small-set", ""),  # one without a page
+        ("<b>'", ""),
+    ],
+)
+def test_a_claim_with_an_exhibit_that_the_report_lacks_is_refused(
+    config, tmp_path, exhibit, nearest
+):
+    path = tmp_path / "claims.yaml"
+    s = study.parse(config | {"experiments": EXPERIMENTS, "claims": str(path)})
+    path.write_text(CLAIMS_FILE.replace("exhibit: x", "exhibit: schedule"))
+    assert exhibits.claims_of(s) == claims.load(path)
+    path.write_text(CLAIMS_FILE.replace("exhibit: x", f"exhibit: {json.dumps(exhibit)}"))
+    with pytest.raises(StudyError) as refused:
+        exhibits.claims_of(s)
+    (fault,) = str(refused.value).splitlines()[1:]
+    assert fault.startswith(f"  claims.C1.exhibit: the report has no {exhibit!r}; {nearest}")
+    assert "Known: accuracy, alexnet, claims," in fault
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,10 @@ def faults(config):
     return [line.strip() for line in lines]
 
 
+def test_an_error_hands_no_control_character_to_the_terminal(config):
+    assert faults(config | {"\x1b[2Jx": 1})[0].startswith(r"\x1b[2J")
+
+
 # ---- sound configs ------------------------------------------------------------------------------
 
 
@@ -61,6 +65,17 @@ def test_a_study_is_the_same_after_a_trip_through_json(path):
     text = to_json(study)
     assert parse(json.loads(text)) == study
     assert to_json(parse(json.loads(text))) == text
+
+
+def test_any_sign_is_the_same_after_a_trip_through_a_file_and_half_a_sign_is_refused(
+    config, tmp_path
+):
+    study, path = parse(config | {"title": "🎉 λ {{ x }}\n试"}), tmp_path / "study.json"
+    path.write_text(to_json(study))
+    assert load(path) == study
+    path.write_text('title: x\nresults: "\\ud83c"\n')
+    with pytest.raises(StudyError, match=r"(?s)study.json can't be read: .*half a character.*line 2"):
+        load(path)
 
 
 def test_the_json_of_a_study_has_no_infinity_and_every_default(config):

@@ -38,7 +38,7 @@ shell.prefix(f"export PYTHONPATH={path}; ".replace("{", "{{").replace("}", "}}")
 
 from clipgrid import InputError
 from clipgrid.judging import claims
-from clipgrid.reporting import figures, text
+from clipgrid.reporting import exhibits, figures, text
 from clipgrid.study import cells, config as study, cost, further, grid, packs, parts
 
 # Before Snakemake reads it, whose errors are others.
@@ -57,7 +57,7 @@ if not workflow.overwrite_configfiles:
 
 try:
     STUDY = further.extended(study.parse(config, ", ".join(map(str, workflow.configfiles))))
-    CLAIMS = claims.load(Path(STUDY.claims)) if STUDY.claims else None
+    CLAIMS = exhibits.claims_of(STUDY)
     RUNS = cells.runs_of(grid.cells(STUDY))
     # What each job trains, by name.
     PACKS = {pack.name: pack for pack in packs.of_study(STUDY, RUNS)}

@@ -7,11 +7,11 @@ import pandas as pd
 
 from clipgrid.judging.evidence import Evidence
 from clipgrid.judging.statistics import t_interval
-from clipgrid.reporting import figures, text, verdicts
+from clipgrid.reporting import text, verdicts
 from clipgrid.reporting.arms import arm_names, by_clip, clips_in, in_order, originals, reported
+from clipgrid.reporting.exhibits import addresses
 from clipgrid.reporting.tables import plus_minus
 from clipgrid.study import config
-from clipgrid.study.config import Study
 
 
 def start_page(evidence: Evidence, judged: dict[str, Any], trained: dict) -> str:
@@ -25,7 +25,7 @@ def start_page(evidence: Evidence, judged: dict[str, Any], trained: dict) -> str
         study=study,
         number=int((~external).sum()),
         facts=verdicts.by_decision(table[external]),
-        addresses={exhibit: address(exhibit, study) for exhibit in table.exhibit},
+        addresses=addresses(study),
         sections=[e.section for e in study.experiments.values() if e.section],
         settings=config.settings(study),
         data=evidence.about,
@@ -38,15 +38,6 @@ def start_page(evidence: Evidence, judged: dict[str, Any], trained: dict) -> str
         measure=verdicts.measure,
     )
     return text.as_caption(page)
-
-
-def address(exhibit: str, study: Study) -> str:
-    """The address of a link that shows an exhibit of the report; nothing if the report lacks it."""
-    if exhibit in {part.name for part in figures.of(study)}:
-        return text.show_exhibit(f"{study.results}/figures/{exhibit}.svg", "img")
-    if exhibit in {*study.pages, "claims"}:
-        return text.show_exhibit(f"{study.results}/tables/{exhibit}.html", "html")
-    return ""
 
 
 def arms(cells: pd.DataFrame) -> list[dict]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from clipgrid import printable
 from clipgrid.files import read_json
 from clipgrid.study import cells, cost, further, grid, packs
 from clipgrid.study.cells import Cell, Readout, Runs, Trajectory
@@ -38,7 +39,7 @@ def plan(path: Path, job_seconds: float | None = None) -> str:
     ends = ", ".join(f"{n}: {makespan(seconds, n) / 3600:.3g} h" for n in AT_ONCE)
     return "\n".join(
         [
-            f"{path}: {s.title}",
+            f"{path}: {printable(s.title)}",
             "",
             table.map(spelled).to_string(),
             "",

@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from clipgrid.study.faults import StudyError
+from clipgrid.study.faults import StudyError, listed
 from clipgrid.study.fields import on_a_line
 
 MOST_VALUES = 100_000  # of a file, with what its aliases stand for written out
@@ -15,15 +15,19 @@ UNREADABLE = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]
 
 
 def read(path: Path) -> Any:
-    """The content of a YAML or JSON file. StudyError for a file that isn't YAML, or that says a key
-    twice."""
+    """The content of a YAML or JSON file. StudyError for a file that isn't YAML, says a key twice,
+    or is code to Snakemake."""
     try:
         with path.open(encoding="utf-8") as file:
-            return yaml.load(file, Plain)
+            content = yaml.load(file, Plain)
     except RecursionError:
         raise StudyError(f"{path} can't be read: it is nested too deeply") from None
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise StudyError(f"{path} can't be read: {error}") from None
+    if isinstance(content, dict) and "__use_yte__" in content:
+        why = "by this key Snakemake runs expressions in the file; a study is data: leave it out"
+        raise StudyError(listed([("__use_yte__", why)], f"{path} can't be run"))
+    return content
 
 
 class Plain(yaml.SafeLoader):

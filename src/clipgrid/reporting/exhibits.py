@@ -1,0 +1,42 @@
+"""What a claim can name as its exhibit, and the claims of a study, each of which names one."""
+
+from pathlib import Path
+
+from clipgrid.judging import claims
+from clipgrid.judging.claims import Claims
+from clipgrid.reporting import figures, text
+from clipgrid.study.config import Study
+from clipgrid.study.faults import StudyError, listed, suggest
+
+
+def addresses(study: Study) -> dict[str, str]:
+    """Of each exhibit of a study's report its name and the address of a link that shows it: tables
+    of experiments, that of the claims, figures. Where two have one name it is the figure's."""
+    tables = {
+        name: text.show_exhibit(f"{study.results}/tables/{name}.html", "html")
+        for name in (*study.pages, "claims")
+    }
+    drawn = {
+        part.name: text.show_exhibit(f"{study.results}/figures/{part.name}.svg", "img")
+        for part in figures.of(study)
+    }
+    return tables | drawn
+
+
+def claims_of(study: Study) -> Claims | None:
+    """The claims of a study, if it has any. StudyError where they can't be judged, and where one
+    names an exhibit that the report lacks."""
+    if study.claims is None:
+        return None
+    found, known = claims.load(Path(study.claims)), sorted(addresses(study))
+    faults = [
+        (
+            f"claims.{key}.exhibit",
+            f"the report has no {claim.exhibit!r}; {suggest(claim.exhibit, known)}",
+        )
+        for key, claim in found.claims.items()
+        if claim.exhibit not in known
+    ]
+    if faults:
+        raise StudyError(listed(faults, f"the claims in {study.claims} can't be shown"))
+    return found

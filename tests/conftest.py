@@ -18,6 +18,7 @@ from filelock import FileLock
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).parents[1]
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 PARTS = (
     "Snakefile",
     "config.yaml",
@@ -123,3 +124,24 @@ def smoke_run(tmp_path_factory, worker_id):
             run = run_module(project, "snakemake", "--cores", 2, *study)
             record.write_text(json.dumps([run.args, run.returncode, run.stdout]))
     return project, subprocess.CompletedProcess(*json.loads(record.read_text()))
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """The system's Chromium, without a network."""
+    from playwright.sync_api import sync_playwright
+
+    program = next(filter(None, map(shutil.which, CHROMIUM)), None)
+    if program is None:
+        pytest.fail(
+            "The report is tested in Chromium, and none was found: apt install chromium"
+            f" (looked for {', '.join(CHROMIUM)} on the PATH)",
+            pytrace=False,
+        )
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=program,
+            args=["--no-sandbox", "--host-resolver-rules=MAP * ~NOTFOUND"],
+        )
+        yield browser
+        browser.close()

@@ -1,32 +1,11 @@
-"""What a reader has: a browser, without a network, and the report of the smoke study."""
+"""What a reader has: the report of the smoke study, in a browser without a network."""
 
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
-CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 expect.set_options(timeout=30_000)  # ms; studies of other tests run beside the browser
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    program = next(filter(None, map(shutil.which, CHROMIUM)), None)
-    if program is None:
-        pytest.fail(
-            "The report is tested in Chromium, and none was found: apt install chromium"
-            f" (looked for {', '.join(CHROMIUM)} on the PATH)",
-            pytrace=False,
-        )
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=program,
-            args=["--no-sandbox", "--host-resolver-rules=MAP * ~NOTFOUND"],
-        )
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="session")

@@ -1,27 +1,44 @@
-"""A study whose every text from outside is a template, markup or a script: the report shows each as
-it is, and runs none."""
+"""A study whose every text is a template, markup, a script or a command: its report, in a browser,
+shows each as it was written, and nothing runs, no file is read, no file is written."""
 
 import base64
+import csv
 import html
 import json
 import re
 from urllib.parse import unquote
 
+import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
-TITLE = "{{ 7*7 }} {% raw %} {x} <b>&amp;\n\n.. include:: /etc/hostname\n\n`x_ | </script>"
-EXPERIMENT = (
-    "{{ 7*7 }} {experiment} </script><script>alert(1)</script>\n\n.. include:: /etc/hostname"
+SECRET = "what no text may read"
+TEXT = (
+    "{{ cycler.__init__.__globals__.os.popen('touch ran-1').read() }} {{ 7*7 }} {% raw %} {# {x} %s"
+    " $(touch ran-2) `touch ran-3` '; touch ran-4; '"
+    " </script><script>console.error('ran')</script> <!--<script> <b>&amp; --> ]]>"
+    " <img src=x onerror=\"console.error('ran')\">"
+    r" $\foo$ \input{secret.txt} ^^ 10% of λ_1 试 🎉"
+    " `x_ |x| **x** :math:`x`\n\n.. include:: secret.txt\n\n.. raw:: html\n   :file: secret.txt\n\n"
+    ' \x1b[31m \r\t\u2028 "x"'
 )
-STATEMENT = r"{{ 7*7 }} costs $\foo$ & <img src=x onerror=alert(1)> {% endraw %} \input{x} \n\n`"
-EXHIBIT = "'); alert(1); (' \"</script>"
-RESULTS = 'it\'s "here" & there'
+SHORT = "{{ 7*7 }} <img src=x onerror=\"console.error('ran')\"> `x_ $(touch ran-5)\n.. include:: x"
+RESULTS = 'it\'s "here" & $(touch ran-6) `touch ran-7` there'
+CLAIMS = "claims of 'others' & \"more\" $(touch ran-8).yaml"
+BEFORE = "before & $(touch ran-9).csv"
+FOLDER = "images {{ 7*7 }} {x} <b> $(touch ran-0) 'x'"
+
+
+def hostile(field):
+    """A text that names its field at both ends."""
+    return f"{field} {TEXT} {field}"
+
 
 STUDY = {
-    "title": TITLE,
+    "title": hostile("title"),
     "results": RESULTS,
-    "data": {"size": 8},
+    "data": {"name": "imagefolder", "folder": FOLDER, "size": 8},
     "models": {"alexnet": {"width": 0.125}},
     "optimizers": {"momentum": {"learning_rates": [0.03]}},
     "clips": [0.01, "inf"],
@@ -29,18 +46,24 @@ STUDY = {
     "ema": ["none"],
     "augmentations": ["none"],
     "seeds": [0, 1],
-    "claims": "claims of 'others' & \"more\".yaml",
+    "training": {"batch_size": 4},
+    "claims": CLAIMS,
     "experiments": {
-        "only": {"title": EXPERIMENT, "section": "1 {{ 7*7 }} `: \\", "select": [{}]},
-        "other": {"title": "Other", "section": "1 {{ 7*7 }} `: \\", "select": [{"clips": [0.01]}]},
+        "only": {"title": hostile("experiment"), "section": hostile("part"), "select": [{}]},
+        "other": {
+            "title": "Other",
+            "section": "1 {{ 7*7 }} `: \\",
+            "select": [{"clips": [0.01]}],
+        },
     },
 }
 CLAIM = {
-    "section": "{{ 7*7 }} <b>",
+    "section": hostile("section"),
+    "phrase": SHORT[:40],
     "kind": "comparative",
-    "statement": STATEMENT,
+    "statement": hostile("statement"),
     "family": "one",
-    "exhibit": EXHIBIT,
+    "exhibit": "claims",
     "rules": [
         {
             "statistic": "paired t",
@@ -52,21 +75,55 @@ CLAIM = {
         }
     ],
 }
+FIGURE = CLAIM | {
+    "kind": "quantitative",
+    "statement": hostile("quantity"),
+    "rules": [
+        {
+            "statistic": "figure of other data",
+            "measure": "test_loss",
+            "figure": hostile("figure"),
+            "cells": {"clips": ["inf"]},
+        }
+    ],
+}
 FACT = CLAIM | {
     "section": "external",
     "kind": "published",
-    "source": "{{ 7*7 }} <i>",
+    "statement": hostile("fact"),
+    "source": hostile("source"),
     "exhibit": "forest",
 }
+JUDGED = {
+    "article": {
+        **{"author": hostile("author"), "title": hostile("article")},
+        **{"date": hostile("date"), "asks": hostile("asks")},
+    },
+    "frozen": {"date": "2026-01-01", "before": BEFORE},
+    "claims": {"C1": CLAIM, "Q1": FIGURE, "E1": FACT},
+}
+CLASSES = [SHORT, "plain"]
+TORN = f"{SHORT}.jpg"
 
 
 @pytest.fixture(scope="module")
 def finished(new_project, snakemake, tmp_path_factory):
     """The project in which the study was run to its end."""
     project = new_project(tmp_path_factory.mktemp("hostile") / "project")
+    (project / "secret.txt").write_text(SECRET)
     (project / "study.yaml").write_text(yaml.safe_dump(STUDY))
-    claims = {"claims": {"C1": CLAIM, "E1": FACT}}
-    (project / STUDY["claims"]).write_text(yaml.safe_dump(claims))
+    (project / CLAIMS).write_text(yaml.safe_dump(JUDGED))
+    with (project / BEFORE).open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["id", "verdict", "change"])
+        rows.writerow(["C1", hostile("verdict"), hostile("change")])
+    random = np.random.default_rng(0)
+    for name in CLASSES:
+        (project / FOLDER / name).mkdir(parents=True)
+        for i in range(12):
+            pixels = random.integers(0, 256, (8, 8, 3), np.uint8)
+            Image.fromarray(pixels).save(project / FOLDER / name / f"{i}.png")
+    (project / FOLDER / "plain" / TORN).write_bytes(b"torn")
     run = snakemake(project, "--cores", 2, "--configfile", "study.yaml")
     assert run.returncode == 0, run.stdout
     return project
@@ -83,81 +140,137 @@ def value_in(report, name):
     return json.JSONDecoder().raw_decode(report, start)[0]
 
 
-@pytest.fixture(scope="module")
-def start_page(report):
-    return value_in(report, "workflow_desc")
-
-
 def words(text):
     """Text as a reader sees it, who sees neither line breaks nor invisible signs."""
-    return " ".join(text.replace("\u2060", "").split())
+    return " ".join(re.sub("[\0-\x1f\u2028]", " ", text.replace("\u2060", "")).split())
 
 
-def test_the_start_page_shows_title_and_statements_as_they_are(start_page):
-    (title,) = re.findall(r'<h1 class="title">(.*?)</h1>', start_page, re.DOTALL)
-    assert words(html.unescape(title)) == words(TITLE)
-    cells = [html.unescape(cell) for cell in re.findall(r"<td[^>]*>(.*?)</td>", start_page)]
-    assert cells.count(STATEMENT) == 2
-    assert STUDY["claims"] in html.unescape(start_page)
+# ---- what a reader sees -------------------------------------------------------------------------
+
+HOME = 'app.setView({navbarMode: "menu", content: "rulegraph"})'
+SHOW = """path => app.setView({
+    navbarMode: "resultinfo", resultPath: path, contentPath: results[path].data_uri,
+    content: path.endsWith(".svg") ? "img" : "html",
+})"""
 
 
-def test_nothing_is_taken_for_a_template_or_for_markup(report, start_page):
-    pages = [start_page, *(result["caption"] for result in value_in(report, "results").values())]
+@pytest.fixture(scope="module")
+def seen(browser, finished):
+    """{path of an exhibit: what a reader reads of it, and of its caption}; of the start page, which
+    has none, and of the menu; and what the browser requested and complained about."""
+    page = browser.new_page()
+    requests, errors = [], []
+    page.on("request", lambda request: requests.append(request.url))
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", lambda line: line.type == "error" and errors.append(line.text))
+    page.on("dialog", lambda dialog: errors.append(dialog.message))
+    page.goto((finished / RESULTS / "report.html").as_uri())
+    page.locator("h1.title").wait_for()
+    texts = {
+        "start page": page.locator(".document").inner_text(),
+        "menu": page.locator("nav.h-screen").inner_text(),
+    }
+    for path in page.evaluate("Object.keys(results)"):
+        page.evaluate(HOME)
+        page.locator(".document").wait_for()
+        page.evaluate(SHOW, path)
+        shown = page.locator("#app div.grow > iframe, #app div.grow img")
+        shown.wait_for()
+        texts[path] = page.locator("nav.h-screen").inner_text()
+        if path.endswith(".html"):
+            frame = shown.element_handle().content_frame()
+            frame.wait_for_url(re.compile("^data:text/html"))
+            texts[path] += frame.locator("body").inner_text()
+    page.close()
+    return {name: words(text) for name, text in texts.items()}, requests, errors
+
+
+def test_nothing_runs_and_no_file_is_read_or_written(finished, seen, report):
+    _, requests, errors = seen
+    assert errors == []
+    outside = [url for url in requests if not url.startswith(("data:", "blob:"))]
+    assert outside == [(finished / RESULTS / "report.html").as_uri()]
+    assert list(finished.rglob("ran-*")) == []
+    results = value_in(report, "results").values()
+    pages = [base64.b64decode(result["data_uri"].partition(",")[2]) for result in results]
     assert len(pages) > 20
-    for page in pages:
+    assert [page for page in [report.encode(), *pages] if SECRET.encode() in page] == []
+
+
+@pytest.mark.parametrize(
+    ("place", "fields"),
+    [
+        ("start page", ("title", "section", "statement", "quantity", "fact")),
+        ("start page", ("author", "article", "date", "asks")),
+        ("menu", ("experiment", "part")),
+        ("tables/claims.html", ("section", "statement", "quantity", "figure")),
+        ("tables/external.html", ("fact", "source")),
+        ("tables/judgements.html", ("statement", "verdict", "change")),
+        ("tables/only.html", ("experiment", "part")),
+        ("notebooks/only.html", ("experiment",)),
+    ],
+)
+def test_each_text_is_shown_as_it_was_written(seen, place, fields):
+    texts, _, _ = seen
+    text = texts.get(place) or texts[f"{RESULTS}/{place}"]
+    assert [field for field in fields if words(hostile(field)) not in text] == []
+
+
+def test_names_of_files_and_of_classes_are_shown_as_they_are(seen):
+    texts, _, _ = seen
+    assert CLAIMS in texts["start page"]
+    assert CLAIMS in texts[f"{RESULTS}/tables/checklist.html"]
+    assert words(CLAIM["phrase"]) in texts[f"{RESULTS}/tables/claims.html"]
+    settings = texts[f"{RESULTS}/tables/settings.html"]
+    for name in (SHORT, f"plain/{TORN}", STUDY["title"]):
+        assert words(json.dumps(name)) in settings
+
+
+def test_nothing_is_taken_for_a_template_or_for_markup(report):
+    texts = [result["caption"] for result in value_in(report, "results").values()]
+    for page in (value_in(report, "workflow_desc"), *texts):
         assert "System Message" not in page
         assert not re.search(r"\b49\b", page)
-        assert not re.search(r"<b>&amp|<img|<script|alert\(1\)<", page)
+        assert not re.search(r"<b>&amp|<img|<script", page)
 
 
-def test_a_category_has_its_experiments_title_on_one_line_and_ends_no_script(report):
-    section = STUDY["experiments"]["only"]["section"]
-    expected = {words(f"2 Section {section}, {title}") for title in (EXPERIMENT, "Other")}
-    found = {words(category) for category in value_in(report, "categories")}
-    assert expected <= found
-    assert report.count("alert(1)</script>") == 0
+def test_a_category_has_its_experiments_title_on_one_line(report):
+    experiments = STUDY["experiments"].values()
+    expected = {words(f"2 Section {e['section']}, {e['title']}") for e in experiments}
+    assert expected <= {words(category) for category in value_in(report, "categories")}
 
 
-def test_a_link_to_an_exhibit_names_a_result_of_the_report(start_page, report):
-    links = [
-        html.unescape(link) for link in re.findall(r'<a href="(javascript:[^"]*)"', start_page)
-    ]
-    named = [unquote(link).partition("resultPath: ")[2] for link in links]
+def test_a_link_to_an_exhibit_names_a_result_of_the_report(report):
+    links = re.findall(r'<a href="(javascript:[^"]*)"', value_in(report, "workflow_desc"))
+    named = [unquote(html.unescape(link)).partition("resultPath: ")[2] for link in links]
     paths = {json.JSONDecoder().raw_decode(code)[0] for code in named}
-    assert paths == {f"{RESULTS}/figures/forest.svg"}
+    assert paths == {f"{RESULTS}/figures/forest.svg", f"{RESULTS}/tables/claims.html"}
     assert paths <= set(value_in(report, "results"))
 
 
-def test_the_pages_of_the_report_show_the_claims_as_they_are(finished, report):
-    results = value_in(report, "results")
-    for name in ("claims", "external"):
-        content = results[f"{RESULTS}/tables/{name}.html"]["data_uri"].partition(";base64,")[2]
-        page = base64.b64decode(content).decode()
-        assert html.escape(STATEMENT, quote=False) in page
-        assert "<img" not in page
-    assert html.escape(CLAIM["section"]) in (finished / RESULTS / "tables/claims.html").read_text()
+def test_a_figure_shows_a_statement_letter_by_letter(finished):
     figure = (finished / RESULTS / "figures/forest.svg").read_text()
-    assert r"{{ 7*7 }} costs $\foo$ &amp; &lt;img" in figure
+    assert "statement {{ cycler.__init__" in figure
 
 
 def test_latex_has_the_texts_spelled_out(finished):
     document = (finished / RESULTS / "tables.tex").read_text()
-    assert r"\title{\{\{ 7*7 \}\} \{\% raw \%\} \{x\} $<$b$>$\&amp; .. include::" in document
+    assert r"\title{title \{\{ cycler.\_\_init\_\_" in document
     table = (finished / RESULTS / "tables/claims.tex").read_text()
-    assert r"costs \$\textbackslash{}foo\$ \& $<$img" in table
+    assert r"\$\textbackslash{}foo\$ \textbackslash{}input\{secret.txt\}" in table
 
 
 def test_snakemakes_own_report_command_shows_them_too(finished, snakemake):
     run = snakemake(finished, "--report", "out.html", "--configfile", "study.yaml")
     assert run.returncode == 0, run.stdout
-    assert words(TITLE) in words(
-        html.unescape(value_in((finished / "out.html").read_text(), "workflow_desc"))
-    )
+    page = value_in((finished / "out.html").read_text(), "workflow_desc")
+    assert words(STUDY["title"]) in words(html.unescape(page))
+    assert list(finished.rglob("ran-*")) == []
 
 
 def test_an_experiment_that_is_called_like_a_page_of_the_report_is_refused(project, snakemake):
     experiments = {"settings": {"title": "Mine", "select": [{}]}}
-    study = STUDY | {"claims": "claims.yaml", "experiments": experiments}
+    study = {k: v for k, v in STUDY.items() if k != "claims"} | {"experiments": experiments}
     (project / "study.yaml").write_text(yaml.safe_dump(study))
     run = snakemake(project, "--dry-run", "--configfile", "study.yaml")
     assert run.returncode != 0

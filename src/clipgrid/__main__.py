@@ -22,11 +22,7 @@ def main(argv: list[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):  # which may have no λ, by the locale
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    parser = argparse.ArgumentParser(prog="python -m clipgrid", description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="command")
-    training_commands(commands)
-    study_commands(commands)
-    arguments = vars(parser.parse_args(argv))
+    arguments = vars(parser().parse_args(argv))
     try:
         parts.load(arguments.pop("extensions", []))
         arguments.pop("run")(**arguments)
@@ -37,6 +33,14 @@ def main(argv: list[str] | None = None) -> int:
         print("clipgrid: stopped; the same command goes on from here", file=sys.stderr)
         return 128 + signal.SIGINT
     return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m clipgrid", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="command")
+    training_commands(commands)
+    study_commands(commands)
+    return parser
 
 
 def add(commands, run: Callable[..., None], help: str, description: str = ""):

@@ -3,6 +3,8 @@ it says what the code knows, and what it tells readers to type exists."""
 
 import os
 import re
+import shlex
+import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -12,11 +14,16 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from markdown.extensions.toc import slugify
 
-from clipgrid.study import axes, config, parts
+from clipgrid.__main__ import parser
+from clipgrid.judging.aggregate import command
+from clipgrid.study import axes, config, grid, parts
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted((ROOT / "docs").glob("*.md"))
-TEXTS = [*(ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "CHANGELOG")), *PAGES]
+TEXTS = [
+    *(ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "CHANGELOG", "SECURITY")),
+    *PAGES,
+]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "NO_MKDOCS_2_WARNING": "1"}
 
 
@@ -176,22 +183,81 @@ def test_no_page_holds_a_path_of_the_machine_that_it_was_written_on():
 
 
 def commands():
-    """(page, command with its continued lines) of each `python -m clipgrid …` in a block."""
+    """(page, words) of each command in a block for the shell."""
     for path in TEXTS:
-        for block in re.findall(r"```sh\n(.*?)```", path.read_text(), re.S):
-            for line in block.replace("\\\n", " ").splitlines():
-                if line.startswith("python -m clipgrid"):
-                    yield path.stem, line.partition("#")[0].strip()
+        for block in re.findall(r"```(?:sh|bash)\n(.*?)```", path.read_text(), re.S):
+            for line in re.split(r"\n|&&", block.replace("\\\n", " ").replace("FILE", SMOKE)):
+                if words := shlex.split(line, comments=True):
+                    yield path.stem, words
 
 
-def test_each_command_of_ours_that_the_manual_names_has_its_flags():
-    found = list(commands())
-    assert len(found) > 3
-    for page, command in found:
-        name, *rest = command.removeprefix("python -m clipgrid ").split()
-        known = run("-m", "clipgrid", name, "--help")
-        for flag in filter(re.compile("--").match, rest):
-            assert f"{flag} " in known, f"{page}: {command}"
+SMOKE = "studies/smoke.yaml"
+COMMANDS = list(commands())
+
+
+def commands_of(*program):
+    found = [(page, words) for page, words in COMMANDS if tuple(words[: len(program)]) == program]
+    assert found
+    return found
+
+
+def test_each_command_of_the_manual_is_of_a_kind_that_a_test_tries():
+    programs = {words[0].partition("=")[0] for _, words in COMMANDS}
+    assert programs == {
+        *("make", "snakemake", "python", "pytest"),  # below
+        *("cell", "grep"),  # test_smoke.py
+        *(".", "pre-commit"),
+    }
+    assert {tuple(words) for _, words in commands_of(".")} == {(".", ".venv/bin/activate")}
+    assert {tuple(words) for _, words in commands_of("pre-commit")} == {("pre-commit", "install")}
+    assert len(commands_of("python", "-m", "clipgrid")) == len(commands_of("python"))
+
+
+@pytest.mark.parametrize(
+    ("page", "words"), commands_of("python", "-m", "clipgrid"), ids=lambda x: str(x[3:])
+)
+def test_each_command_of_ours_that_the_manual_names_is_one(page, words):
+    parser().parse_args(words[3:])
+    assert [word for word in words if word.endswith(".yaml") and not (ROOT / word).exists()] == []
+
+
+@pytest.fixture(scope="module")
+def project(new_project, tmp_path_factory):
+    """A project with the examples, and the profile of a site that the manual shows."""
+    project = new_project(tmp_path_factory.mktemp("typed") / "project")
+    shutil.copytree(ROOT / "docs/examples", project / "docs/examples")
+    text = (ROOT / "docs/cluster.md").read_text()
+    ((name, profile),) = re.findall(r"```yaml\n# ~/.config/(\S*mysite\S*)\n(.*?)```", text, re.S)
+    place = project.parent / "profiles" / name
+    place.parent.mkdir(parents=True)
+    place.write_text(re.sub("(?m)^slurm-partition-config: .*\n", "", profile))  # a file of the site
+    return project
+
+
+TYPED = {tuple(words): page for page, words in commands_of("snakemake")}
+
+
+@pytest.mark.parametrize("words", TYPED, ids=" ".join)
+def test_each_snakemake_command_of_the_manual_can_be_planned(
+    words, project, snakemake, monkeypatch
+):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(project.parent / "profiles"))
+    done = snakemake(project, *words[1:], "--dry-run")
+    assert done.returncode == 0, f"{TYPED[words]}: {done.stdout}"
+    assert "html_report" in done.stdout
+
+
+def test_what_the_manual_has_pytest_run_is_there():
+    paths = [ROOT / words[1] for _, words in commands_of("pytest")]
+    assert [path for path in paths if not path.exists()] == []
+
+
+def test_the_cell_that_the_manual_redoes_is_the_default_studys():
+    ((_, typed),) = [(p, w) for p, w in commands_of("python") if "train" in w]
+    ((_, named),) = [(p, w) for p, w in COMMANDS if w[0].startswith("cell=")]
+    s = config.load(ROOT / "config.yaml")
+    (cell,) = [c for c in grid.cells(s) if f'cell="cell": "{c.name}"' == named[0]]
+    assert typed == shlex.split(command(cell, s))
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import math
 import re
 import shlex
 import shutil
+import subprocess
 from pathlib import Path
 
 import nbformat
@@ -19,6 +20,7 @@ from clipgrid.study import cells as study_cells
 from clipgrid.study import config as study
 
 RESULTS = Path("results/smoke")
+MANUAL = Path(__file__).parents[2] / "docs/redo-a-cell.md"
 STUDY = ("--configfile", "studies/smoke.yaml")
 EXPERIMENTS = ["alexnet", "vgg", "resnet", "moving-average", "augmentation"]
 ACROSS_STUDY = parts.names("figure")
@@ -331,6 +333,13 @@ def test_the_command_of_a_row_makes_its_cell_again_bit_for_bit(moved, clipgrid, 
     assert redone == line_in(*(moved / RESULTS / "packs").glob("*.jsonl"))
     # Trained, and not taken from the study's store: there is progress to report.
     assert re.search(r"^step \d+/", run.stdout, re.MULTILINE)
+    # The manual compares the two by a command of its own.
+    *_, shown = re.findall("```sh\n(.*?)```", MANUAL.read_text(), re.DOTALL)
+    named = re.search('"cell": "(.*?)"', shown)[1]
+    shown = shown.replace(named, cell).replace("results/", f"{RESULTS}/")
+    for typed, alike in ((shown, True), (shown.replace("redo/", "absent/"), False)):
+        done = subprocess.run(["bash", "-c", typed], cwd=moved, capture_output=True, text=True)
+        assert (done.returncode == 0 and not done.stdout) == alike
 
 
 # ---- report -------------------------------------------------------------------------------------

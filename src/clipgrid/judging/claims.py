@@ -34,8 +34,8 @@ class Claim(Settings):
     """The statement, in our words."""
     family: Annotated[str, Field(pattern=r"^[a-z][a-z -]*$")]
     """Claims that are tested together: Holm's correction is made within it."""
-    exhibit: str
-    """The figure or table of the report that shows it."""
+    exhibit: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,59}$")]
+    """The figure or table of the report that shows it; or the claims' table, if there is none."""
     source: str | None = None
     """Of a published fact: where it was found."""
     rules: Annotated[list[Rule], BeforeValidator(some)]

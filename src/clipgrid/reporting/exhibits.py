@@ -1,5 +1,6 @@
 """What a claim can name as its exhibit, and the claims of a study, each of which names one."""
 
+import difflib
 from pathlib import Path
 
 from clipgrid.judging import claims
@@ -7,6 +8,8 @@ from clipgrid.judging.claims import Claims
 from clipgrid.reporting import figures, text
 from clipgrid.study.config import Study
 from clipgrid.study.faults import StudyError, listed, suggest
+
+ALIKE = 0.8  # of 1; "alexnte" and "alexnet" are at 0.86, "resnet" and "alexnet" at 0.62
 
 
 def addresses(study: Study) -> dict[str, str]:
@@ -24,8 +27,9 @@ def addresses(study: Study) -> dict[str, str]:
 
 
 def claims_of(study: Study) -> Claims | None:
-    """The claims of a study, if it has any. StudyError where they can't be judged, and where one
-    names an exhibit that the report lacks."""
+    """The claims of a study, if it has any. StudyError where they can't be judged, and where one's
+    exhibit is but for a letter or two one of the report's. (Of many studies that share a file of
+    claims, some lack an exhibit.)"""
     if study.claims is None:
         return None
     found, known = claims.load(Path(study.claims)), sorted(addresses(study))
@@ -36,6 +40,7 @@ def claims_of(study: Study) -> Claims | None:
         )
         for key, claim in found.claims.items()
         if claim.exhibit not in known
+        and difflib.get_close_matches(claim.exhibit, known, cutoff=ALIKE)
     ]
     if faults:
         raise StudyError(listed(faults, f"the claims in {study.claims} can't be shown"))

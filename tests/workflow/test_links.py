@@ -10,7 +10,7 @@ from urllib.parse import unquote
 import pandas as pd
 import pytest
 
-from clipgrid.judging import claims
+from clipgrid.judging import claims, sums
 from clipgrid.reporting import report
 from clipgrid.study import axes, grid
 from clipgrid.study import config as study
@@ -43,7 +43,6 @@ def make_up(s, results):
     (results / "tables").mkdir()
     (results / "study.json").write_text(study.to_json(s))
     (results / "data.json").write_text(json.dumps(DATA))
-    (results / "trained.json").write_text(json.dumps(TRAINED))
     cells = [
         {
             **{"cell": cell.name, "trajectory": cell.trajectory.name, **axes.row(cell)},
@@ -52,12 +51,14 @@ def make_up(s, results):
         for cell, experiments in grid.members(s).items()
     ]
     pd.DataFrame(cells).to_csv(results / "cells.csv", index=False)
+    sums.seal(results, TRAINED)
     if s.claims:
         rows = [
             {**JUDGED, "id": key, "exhibit": c.exhibit, "section": c.section, "statement": "x"}
             for key, c in claims.load(Path(s.claims)).claims.items()
         ]
         pd.DataFrame(rows).to_csv(results / "claims.csv", index=False)
+        sums.seal(results, {}, sums.JUDGED)
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from bench import DIVERGED, EVERY, Bench, T, clipped_at_1
 
-from clipgrid.judging import aggregate
+from clipgrid.judging import aggregate, sums
 from clipgrid.judging import evidence as judging
 from clipgrid.judging.evidence import Evidence
 from clipgrid.judging.measures import EVENTS, UNITS
@@ -33,6 +33,7 @@ ONE = {"seeds": [0], "clips": [1, "inf"], "iterations": [10, T]}
 def test_text_of_the_cells_table_is_read_as_text(bench, tmp_path):
     words = {"experiments": "inf", "model": "nan", "weights_sha256": "1234567890123456"}
     bench.study(**ONE).cells.assign(**words).to_csv(tmp_path / "cells.csv", index=False)
+    sums.seal(tmp_path, {})
     for row in aggregate.read_cells(tmp_path).itertuples():
         assert {name: getattr(row, name) for name in words} == words
 

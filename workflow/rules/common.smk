@@ -126,7 +126,8 @@ def stop(number, frame):
     sys.exit(128 + number)
 
 
-if workflow.is_main_process:
+# Not where it is ignored, as by what a script starts in the background.
+if workflow.is_main_process and signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
     signal.signal(signal.SIGINT, stop)
 
 

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from clipgrid.files import aside
 from clipgrid.study.config import Selected, Study
 from clipgrid.study.faults import StudyError, listed
 
@@ -38,9 +39,8 @@ def freeze(study: Study) -> None:
 
 def write(study: Study, look: int, selections: list[dict[str, Any]]) -> None:
     kept = {"look": look, "stamp": stamp(study), "further": selections}
-    aside = file(study).with_suffix(".tmp")
-    aside.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
-    aside.replace(file(study))
+    with aside(file(study), "w") as text:
+        text.write(json.dumps(kept, indent=1) + "\n")
 
 
 def extended(study: Study) -> Study:

@@ -37,10 +37,11 @@ def copy_checkout(folder: Path) -> None:
         copy(ROOT / name, folder / name)
 
 
-def prepare(folder: Path) -> Path:
-    """Digits at 12 px as a file in `folder`."""
+def prepare(folder: Path, size: int = 12) -> Path:
+    """Digits at `size` px as a file in `folder`."""
     data = folder / "data.pt"
-    timed("clipgrid", "prepare", "--name", "digits", "--size", "12", "--out", str(data), cwd=folder)
+    asked = f"--name digits --size {size} --out {data}".split()
+    timed("clipgrid", "prepare", *asked, cwd=folder)
     return data
 
 

@@ -25,12 +25,16 @@ test: $(VENV)/installed browser
 	snakemake --lint
 	pytest -n 3 --dist loadfile --no-loadscope-reorder -rs
 
-# Studies and claims that chance spoils, MANY of them, from number FIRST on: each is loaded, or
-# refused in one error. Give the FIRST of a run again to repeat it.
+# What chance spoils: MANY studies and claims (each is loaded, or refused in one error), FLIPS bits of
+# each kind of stored file, a study that is killed KILLS times. Give the FIRST of a run again to repeat it.
 MANY ?= 20000
+FLIPS ?= 200
+KILLS ?= 200
 FIRST ?= $(shell date +%s)
 fuzz: $(VENV)/installed
-	CLIPGRID_FUZZ=$(MANY) CLIPGRID_FUZZ_FIRST=$(FIRST) pytest -n 3 tests/*/test_spoilt_*.py
+	CLIPGRID_FUZZ_FIRST=$(FIRST) CLIPGRID_FUZZ=$(MANY) CLIPGRID_FLIPS=$(FLIPS) CLIPGRID_KILLS=$(KILLS) \
+	    pytest -n 3 --dist loadfile -rs tests/*/test_spoilt_*.py tests/unit/test_flips.py \
+	    tests/workflow/test_killed.py
 
 # What only a GPU can show: ten minutes, on its machine. It writes build/gpu.json.
 test-gpu:

@@ -55,9 +55,8 @@ def start_module(
         [sys.executable, "-m", module, *map(str, arguments)],
         cwd=project,
         env={**os.environ, "PATH": path, "PYTHONPATH": str(project / "src")},
-        stderr=subprocess.STDOUT,
         text=True,
-        **{"stdout": subprocess.PIPE, **options},
+        **{"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, **options},
     )
 
 

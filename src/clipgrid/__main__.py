@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -26,6 +27,10 @@ def main(argv: list[str] | None = None) -> int:
     try:
         parts.load(arguments.pop("extensions", []))
         arguments.pop("run")(**arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:  # who reads has seen enough, as `head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     except (InputError, OSError) as error:
         print(f"clipgrid: error: {error}", file=sys.stderr)
         return 1

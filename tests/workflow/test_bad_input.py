@@ -4,6 +4,7 @@ before anything is trained."""
 import os
 import re
 import signal
+import subprocess
 import time
 
 import pytest
@@ -328,3 +329,10 @@ def test_a_command_that_can_not_be_done_is_refused_in_one_error(
     said = run.stdout.partition("error:")[2]
     assert named in said.replace("-", "_") or named in said, said
     assert not list((tmp_path / "out").glob("*.json*"))
+
+
+def test_who_reads_may_stop_reading(home, start):
+    run = start(home, "clipgrid", "schema", stderr=subprocess.PIPE)
+    run.stdout.close()  # as `head` does
+    assert run.stderr.read() == ""
+    assert run.wait() == 128 + signal.SIGPIPE

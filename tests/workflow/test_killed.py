@@ -43,8 +43,9 @@ def leftovers(store):
 
 # ---- a study ------------------------------------------------------------------------------------
 
-KILLS = 20
-ROUNDS = 30  # at most: some kills come too late, or too early
+KILLS = int(os.environ.get("CLIPGRID_KILLS", "20"))
+ROUNDS = 2 * KILLS  # at most: some kills come too late, or too early
+FIRST = int(os.environ.get("CLIPGRID_FUZZ_FIRST", "0"))
 RESULTS = Path("results/killed")
 LAST = {"alexnet": 600, "vgg11": 1000, "resnet18": 400}  # some seconds of training
 CLIPS = [1, "inf", "autoclip50", "zclip2.5"]
@@ -109,7 +110,7 @@ def killed(undisturbed, new_study, start, snakemake):
     """The study, killed at random moments and started again, and left to finish in the end: in
     turn the whole group of processes, as a power cut, and trainers alone, each by itself, upon
     which Snakemake gives up. It begins anew elsewhere should it be done before the last kill."""
-    chance = random.Random(0)
+    chance = random.Random(FIRST)
     projects, power_cuts, trainers = [new_study()], 0, 0
     for number in range(ROUNDS):
         if power_cuts + trainers >= KILLS:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from clipgrid import InputError
-from clipgrid.files import read_json
+from clipgrid.files import aside, read_json
 
 TRAINED, JUDGED = "trained.json", "judged.json"
 TABLES = {
@@ -21,7 +21,8 @@ def seal(results: Path, summary: dict[str, Any], name: str = TRAINED) -> None:
     sums = {table: sha256(results / table) for table in TABLES[name] if (results / table).exists()}
     whole = {**summary, "files": sums}
     text = json.dumps({**whole, "sha256": digest(whole)}, indent=1)
-    (results / name).write_text(text + "\n")
+    with aside(results / name, "w") as file:
+        file.write(text + "\n")
 
 
 def summary(results: Path, name: str = TRAINED) -> dict[str, Any]:

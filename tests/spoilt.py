@@ -1,4 +1,5 @@
-"""Studies and claims that chance has spoilt, each by its own number. `make fuzz` tries many."""
+"""Studies, claims, extensions and files that chance has spoilt, each by its own number. `make fuzz`
+tries many."""
 
 import copy
 import datetime
@@ -13,6 +14,7 @@ import yaml
 ROOT = Path(__file__).parents[1]
 STUDIES = [ROOT / "config.yaml", *sorted((ROOT / "studies").glob("*.yaml"))]
 CLAIMS = ROOT / "claims.yaml"
+EXTENSIONS = [f for f in sorted((ROOT / "docs/examples").glob("*.py")) if f.stem != "own_loop"]
 FIRST = int(os.environ.get("CLIPGRID_FUZZ_FIRST", 0))
 MANY = int(os.environ.get("CLIPGRID_FUZZ", 300))
 
@@ -93,14 +95,28 @@ def spoil_text(text, chance):
 
 
 def example(what, number):
-    """(the file that it was, its spoilt content); `what` is a study, claims, or the text of one."""
+    """(the file that it was, its spoilt content); `what` is a study, claims, or the text of one, or
+    of an extension."""
     chance = random.Random(f"{what} {number}")
-    path = CLAIMS if "claims" in what else chance.choice(STUDIES)
+    files = {"claims": [CLAIMS], "extension": EXTENSIONS}.get(what.split()[-1], STUDIES)
+    path = chance.choice(files)
     if "text" in what:
         return path, spoil_text(path.read_text(encoding="utf-8"), chance)
     content = copy.deepcopy(sound(path))
     spoil(content, chance)
     return path, content
+
+
+def spoil_bytes(content, number):
+    """Change, remove, repeat or cut off some bytes."""
+    chance = random.Random(number)
+    content = bytearray(content)
+    for _ in range(chance.randint(1, 8)):
+        at = chance.randrange(len(content) + 1)
+        until = at + int(chance.expovariate(1 / 8))
+        new = chance.choice([chance.randbytes(until - at), b"", bytes(content[at:until]) * 2])
+        content[at:until] = new
+    return bytes(content[: chance.randrange(len(content) + 1)] if not number % 8 else content)
 
 
 @functools.cache

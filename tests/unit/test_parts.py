@@ -150,6 +150,43 @@ def test_two_extensions_can_not_have_parts_of_one_name(extension):
         parts.load([first, second])
 
 
+def test_a_module_beside_an_extension_can_not_hide_behind_another_of_its_name(extension, tmp_path):
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "helping_me.py").write_text("SCALE = 1")
+    first = extension("import helping_me", "one/mine.py")
+    second = extension("import helping_me", "two/mine.py")
+    why = (
+        r"two/mine\.py can't be loaded: it asks for helping_me: both .*two/helping_me\.py and .*one"
+    )
+    with pytest.raises(InputError, match=why):
+        parts.load([first, second])
+    shadowed = extension("import random", "three.py")
+    (tmp_path / "random.py").write_text("SCALE = 1")
+    with pytest.raises(InputError, match=r"it asks for random: both .*rename one"):
+        parts.load([shadowed])
+
+
+def test_a_class_of_an_installed_package_is_a_part_and_counts_by_the_packages_version(
+    extension, monkeypatch
+):
+    def source(name):
+        text = f"""
+        import torch
+        from clipgrid.study.parts import optimizer
+        optimizer("wrapped-{name.lower()}", label="{name}", buffers=2)(torch.optim.{name})
+        """
+        parts.load([extension(text, f"{name}.py")])
+        code.digest.cache_clear()
+        part = parts.find("optimizer", f"wrapped-{name.lower()}")
+        return code.digest(part.file, part.run.__name__)
+
+    one = source("NAdam")
+    assert one == source("NAdam") != source("RAdam")
+    monkeypatch.setattr(code.metadata, "version", lambda name: "0.1")
+    assert source("NAdam") != one
+
+
 def test_an_unknown_part_is_an_error_that_says_what_is_near():
     with pytest.raises(InputError, match=r"unknown clip kind 'nrom'; did you mean norm\? Known: "):
         parts.find("clip_kind", "nrom")

@@ -6,6 +6,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from functools import cache
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +24,27 @@ DEFINITION = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 def digest(file: Path, name: str) -> str:
     """A short checksum of what `name` of a module does. Of ours it follows all that is used, name
     by name. An extension may be written in any way: all of its file counts, and of the modules
-    beside it that it imports."""
+    beside it that it imports. Of an installed package its version counts, as nobody edits it."""
     found: Found = {}
     file = file.resolve()
     if file.is_relative_to(PACKAGE):
         collect(file, name if name in bindings(file) else WHOLE, found)
+    elif package := installed(file):
+        return checksum([name, *package])
     else:
         collect_file(file, found)
     content = ((name, repr(plain(nodes))) for (_, name), nodes in found.items() if nodes)
     return checksum(sorted(content))
+
+
+def installed(file: Path) -> list[str]:
+    """The name of the installed package that a module is of, and its versions; else nothing."""
+    site = next((p for p in file.parents if p.name in ("site-packages", "dist-packages")), None)
+    if not site:
+        return []
+    name = file.relative_to(site).parts[0].removesuffix(".py")
+    of = metadata.packages_distributions().get(name, [])
+    return [name, *(metadata.version(distribution) for distribution in sorted(set(of)))]
 
 
 def collect_file(file: Path, found: Found) -> None:
@@ -53,6 +66,16 @@ def collect_file(file: Path, found: Found) -> None:
                     collect(module, alias.name, found)
                 else:
                     collect(module, WHOLE, found)
+
+
+def modules_beside(file: Path) -> Iterator[tuple[str, Path]]:
+    """(name, file) of the modules beside an extension that it imports, and that those import."""
+    found: Found = {}
+    collect_file(file, found)
+    for other, _ in found:
+        if other != file and other.is_relative_to(file.parent):
+            path = other.parent if other.name == "__init__.py" else other.with_suffix("")
+            yield ".".join(path.relative_to(file.parent).parts), other
 
 
 def digest_of_files(files: Iterable[Path]) -> str:
@@ -200,17 +223,19 @@ def module_file(file: Path, name: str, level: int) -> Path | None:
     """Where the module `name`, imported by `file`, lies: ours, or beside an extension."""
     parts = [part for part in name.split(".") if part]
     if level:
-        base = file.parents[level - 1]
+        bases = [file.parents[level - 1]]
+    elif parts[:1] == [PACKAGE.name]:
+        bases = [PACKAGE.parent]
+    elif file.is_relative_to(PACKAGE):
+        return None  # a module of others
     else:
-        base = PACKAGE.parent if parts[:1] == [PACKAGE.name] else file.parent
-        if base == file.parent and file.is_relative_to(PACKAGE):
-            return None  # a module of others
-        while base != PACKAGE.parent and (base / "__init__.py").is_file():
-            base = base.parent  # of an extension that is a package
-    place = base.joinpath(*parts)
-    for path in (place.with_suffix(".py"), place / "__init__.py"):
-        if path.is_file() and DECLARES.isdisjoint((path, *path.parents)):
-            return path.resolve()
+        bases = [file.parent]
+        while (bases[-1] / "__init__.py").is_file():  # an extension that is in a package
+            bases.append(bases[-1].parent)
+    for place in (base.joinpath(*parts) for base in bases):
+        for path in (place.with_suffix(".py"), place / "__init__.py"):
+            if path.is_file() and DECLARES.isdisjoint((path, *path.parents)):
+                return path.resolve()
     return None
 
 

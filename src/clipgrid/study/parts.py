@@ -292,6 +292,12 @@ def load_extension(extension: str, folder: Path) -> ModuleType:
         raise
     finally:
         sys.path.remove(str(path.parent))
+    for name, file in code.modules_beside(path):
+        other = getattr(sys.modules.get(name), "__file__", None)
+        if other and Path(other).resolve() != file:
+            raise InputError(
+                f"it asks for {name}: both {file} and {other} are so called; rename one"
+            )
     return module
 
 

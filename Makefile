@@ -10,7 +10,6 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 paper: $(VENV)/installed
 	snakemake --cores all --quiet rules host
-	@echo
 	@echo "The report:   $(CURDIR)/results/report.html"
 	@echo "The verdicts: $(CURDIR)/results/claims.csv"
 	@echo "Every cell:   $(CURDIR)/results/cells.csv"

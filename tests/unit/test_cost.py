@@ -200,10 +200,17 @@ def test_a_plan_says_what_was_measured_until_the_study_changes(
             with packs.files(results, pack.name)[0].open("a") as file:
                 file.write(packs.lines(rows, run, "", ""))
     assert main(["plan", str(path)]) == 0
-    assert rows_of_plan(capsys)["hours as measured"] == ["2", "2"]  # of 2 runs
+    said = rows_of_plan(capsys)
+    assert said["hours as measured"] == ["2", "2"]  # of 2 runs
+    assert said["runs that are trained"] == ["2", "2"]
+    assert "hours still to go" not in said
     path.write_text(yaml.safe_dump(config | more))
     assert main(["plan", str(path)]) == 0
-    assert "hours as measured" not in rows_of_plan(capsys)
+    said = rows_of_plan(capsys)
+    assert "hours as measured" not in said
+    if "seeds" in more:
+        assert said["runs that are trained"] == ["2", "2"]
+        assert "hours still to go" in said
 
 
 def rows_of_plan(capsys):

@@ -2,6 +2,7 @@
 where the article's experiments are not asked for. Each must come out as a report all the same."""
 
 import json
+import re
 import shlex
 
 import pandas as pd
@@ -82,3 +83,19 @@ def test_a_study_without_experiments_of_which_some_runs_diverge_has_a_report(run
     assert list(cells.status == "diverged") == [False, True]
     assert list(cells.test_accuracy.isna()) == [False, True]
     assert not (project / "results" / "claims.csv").exists()
+
+
+def test_who_silences_the_rules_sees_how_far_the_training_is(project, snakemake):
+    (project / "study.yaml").write_text(yaml.safe_dump(SMALLEST))
+    asked = ("--cores", 2, "--quiet", "rules", "host", "--configfile", "study.yaml")
+    done = snakemake(project, *asked)
+    assert done.returncode == 0, done.stdout
+    profile, title, size, *lines = filter(None, done.stdout.splitlines())
+    assert "profile" in profile
+    assert title == "The smallest study"
+    assert size == "1 run, 1 steps of training; less than 1 min of it left"
+    assert all(re.match(r"(0|100)% of the training is done  ", line) for line in lines)
+    again = snakemake(project, *asked)
+    assert again.returncode == 0
+    assert "Nothing to be done" in again.stdout
+    assert "% of" not in again.stdout

@@ -9,7 +9,9 @@ import sys
 from math import ceil
 from pathlib import Path
 
-from snakemake.logging import logger
+from snakemake.common import NOTHING_TO_BE_DONE_MSG
+from snakemake.logging import ColorizingTextHandler, logger
+from snakemake.settings.enums import Quietness
 
 # Relative, so that a checkout that is moved makes nothing anew.
 ROOT = Path(
@@ -39,7 +41,7 @@ shell.prefix(f"export PYTHONPATH={path}; ".replace("{", "{{").replace("}", "}}")
 from clipgrid import InputError
 from clipgrid.judging import claims
 from clipgrid.reporting import exhibits, figures, text
-from clipgrid.study import cells, config as study, cost, further, grid, packs, parts
+from clipgrid.study import cells, config as study, cost, further, grid, packs, parts, watch
 
 # Before Snakemake reads it, whose errors are others.
 try:
@@ -82,6 +84,23 @@ PAGES = list(STUDY.pages)
 PYTHON = "python"
 if STUDY.training.gpus_per_run > 1:
     PYTHON = f"torchrun --standalone --nproc-per-node {STUDY.training.gpus_per_run}"
+
+
+# Who silences Snakemake's rules, as `make paper` does, sees our progress in the place of its own.
+WATCH = None
+silent = {Quietness.RULES, Quietness.PROGRESS} & set(workflow.output_settings.quiet or ())
+
+
+def is_for_a_person(record):
+    return record.levelno > logging.INFO or record.msg == NOTHING_TO_BE_DONE_MSG
+
+
+if silent == {Quietness.RULES} and workflow.is_main_process and not workflow.dryrun:
+    WATCH = watch.Watch(STUDY, PACKS.values(), workflow.resource_settings.cores or 1)
+    logger.addHandler(WATCH)
+    for handler in logger.handlers:
+        if type(handler) is ColorizingTextHandler:
+            handler.addFilter(is_for_a_person)
 
 
 def pack_minutes(pack):

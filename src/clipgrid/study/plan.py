@@ -78,6 +78,8 @@ def column(s: Study, runs: Runs, records: Records) -> dict[str, float | None]:
         f"{s.training.device.upper()} hours": s.training.gpus_per_run
         * total(runs, lambda t, r: cost.seconds(t, r, s.data))
         / 3600,
+        "runs that are trained": len(runs.keys() & records.keys()) if records else None,
+        "hours still to go": hours_to_go(s, runs, records),
         "hours as measured": measured_hours(runs, records),
         "disk, GB": total(runs, lambda t, r: cost.disk_bytes(t, r, s.data)) / 1e9,
         "disk as measured, GB": measured_disk(s, runs, records),
@@ -96,6 +98,14 @@ def makespan(seconds: list[float], jobs: int) -> float:
     for job in seconds:
         heapq.heapreplace(free, free[0] + job)
     return max(free)
+
+
+def hours_to_go(s: Study, runs: Runs, records: Records) -> float | None:
+    """By estimate; None where nothing or all is trained."""
+    left = {t: r for t, r in runs.items() if t not in records}
+    if not left or not records:
+        return None
+    return s.training.gpus_per_run * total(left, lambda t, r: cost.seconds(t, r, s.data)) / 3600
 
 
 def measured_hours(runs: Runs, records: Records) -> float | None:

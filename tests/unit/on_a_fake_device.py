@@ -18,6 +18,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils import backend_registration
 
 from clipgrid import clipping
+from clipgrid.clipping import kinds
 from clipgrid.images import loading
 from clipgrid.images.data import Dataset
 from clipgrid.study import cells, parts
@@ -126,6 +127,20 @@ def run(dataset, settings):
         assert found.device.type == DEVICE
 
 
+def with_clipper(spec):
+    """The same of the library's Clipper, with groups and a parameter that has no gradient."""
+    model = to(nn.Sequential(nn.Linear(8, 4), nn.Linear(4, 2), nn.Linear(2, 2)), DEVICE)
+    groups = [{"params": model[0]}, {"params": model[1:], "name": "others"}]
+    for given in (model, groups):
+        clipper = clipping.Clipper(given, spec, by_layer=True)
+        for _ in range(3):
+            for parameter in model[:2].parameters():
+                parameter.grad = torch.ones_like(parameter)
+            for value in clipper():
+                assert (value.device.type, value.dim()) == (DEVICE, 0)
+        assert len(clipper) == 3
+
+
 def main():
     dataset = Dataset.load(Path(sys.argv[1]))
     set_up()
@@ -148,6 +163,12 @@ def main():
                     found[name] = ""
                 except Exception as error:
                     found[name] = f"{type(error).__name__}: {error}"
+        for kind in kinds.KINDS.values():
+            try:
+                with_clipper(f"{kind.name}0.01")
+                found[f"a Clipper by {kind.name}"] = ""
+            except Exception as error:
+                found[f"a Clipper by {kind.name}"] = f"{type(error).__name__}: {error}"
     print(json.dumps(found))
 
 

@@ -1,4 +1,5 @@
-"""Gradient clipping: the subject. One function a kind; each returns what it saw and did.
+"""Gradient clipping: the subject. `Clipper` is for a loop of one's own; beside it there is one
+function a kind, which returns what it saw and did.
 
 What holds for all of them:
 
@@ -17,22 +18,40 @@ In a Flat they lie in one buffer: clipping by the whole gradient, or by value, t
 kernels, however many tensors there are.
 """
 
-from clipgrid.clipping.agc import clip_adaptively
-from clipgrid.clipping.flat import Flat
-from clipgrid.clipping.global_norm import clip_by_global_norm
-from clipgrid.clipping.layer import clip_by_layer_norm
-from clipgrid.clipping.percentile import clip_by_percentile
-from clipgrid.clipping.shared import Telemetry
-from clipgrid.clipping.value import clip_by_value
-from clipgrid.clipping.z_score import clip_by_z_score
+import importlib
+from typing import TYPE_CHECKING, Any
 
-__all__ = [
-    "Flat",
-    "Telemetry",
-    "clip_adaptively",
-    "clip_by_global_norm",
-    "clip_by_layer_norm",
-    "clip_by_percentile",
-    "clip_by_value",
-    "clip_by_z_score",
-]
+if TYPE_CHECKING:
+    from clipgrid.clipping.agc import clip_adaptively as clip_adaptively
+    from clipgrid.clipping.clipper import Clipper as Clipper
+    from clipgrid.clipping.flat import Flat as Flat
+    from clipgrid.clipping.global_norm import clip_by_global_norm as clip_by_global_norm
+    from clipgrid.clipping.layer import clip_by_layer_norm as clip_by_layer_norm
+    from clipgrid.clipping.percentile import clip_by_percentile as clip_by_percentile
+    from clipgrid.clipping.shared import Telemetry as Telemetry
+    from clipgrid.clipping.value import clip_by_value as clip_by_value
+    from clipgrid.clipping.z_score import clip_by_z_score as clip_by_z_score
+
+WHERE = {
+    "Clipper": "clipper",
+    "Flat": "flat",
+    "Telemetry": "shared",
+    "clip_adaptively": "agc",
+    "clip_by_global_norm": "global_norm",
+    "clip_by_layer_norm": "layer",
+    "clip_by_percentile": "percentile",
+    "clip_by_value": "value",
+    "clip_by_z_score": "z_score",
+}
+__all__ = [*WHERE]
+
+
+def __getattr__(name: str) -> Any:
+    """Each is imported at its first use: a plan reads the kinds' names, and waits for no torch."""
+    if name not in WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{WHERE[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

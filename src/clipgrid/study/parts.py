@@ -23,7 +23,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, TypeAdapter, ValidationError, create_model
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError, create_model
 
 from clipgrid import InputError
 from clipgrid.study import code
@@ -126,9 +126,10 @@ def settings_of(run: Callable) -> type[BaseModel]:
         annotation = parameter.annotation
         if isinstance(annotation, str):
             annotation = eval(annotation, sys.modules[run.__module__].__dict__)  # the module's own
-        bare = get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
-        if bare in (int, float):
-            annotation = Annotated[annotation, *(Whole if bare is int else Number)]
+        bare, *about = get_args(annotation) if get_origin(annotation) is Annotated else [annotation]
+        # The library of clipping, which has no pydantic, says by a dict what a Field would.
+        about = [Field(**bounds) if isinstance(bounds, dict) else bounds for bounds in about]
+        annotation = Annotated[bare, *about, *{int: Whole, float: Number}.get(bare, ()), None]
         default = ... if parameter.default is parameter.empty else parameter.default
         fields[name] = (annotation, default)
     return create_model(run.__name__, __base__=Made, **fields) if fields else Settings

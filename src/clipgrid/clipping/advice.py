@@ -1,0 +1,148 @@
+"""From what a clipper saw to sentences: one of advice, and those about mistakes."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from clipgrid.clipping.groups import Group
+from clipgrid.clipping.kinds import spelled
+from clipgrid.clipping.record import Record
+from clipgrid.clipping.shared import Telemetry
+
+SOON, OFTEN, LONG = 10, 100, 1000  # steps after which mistakes are looked for
+SAME = 1e-5  # relative; what torch's own clipping leaves of a norm above λ is within it
+
+
+def advice(record: Record, groups: list[Group], scaled: bool) -> str:
+    """One sentence, for each group, from all that was seen. `scaled`: a loss scaler is used, which
+    makes some steps overflow."""
+    record.fetch()
+    if not len(record):
+        return "No step was seen yet: call the clipper after loss.backward()."
+    rare = scaled and record.not_finite < 0.05 * len(record)
+    if record.not_finite and not rare:
+        return (
+            f"The gradient was not finite at {times(record.not_finite, len(record))}, first"
+            f" {record.first_not_finite}: find out why before you choose a threshold."
+        )
+    said = [
+        of_group(
+            group,
+            record.of_group(number),
+            int(record.fired[number]),
+            record.shares[number].item(),
+            len(record),
+        )
+        for number, group in enumerate(groups)
+    ]
+    if len(said) == 1:
+        return said[0]
+    return " ".join(f"{group.name}: {text}" for group, text in zip(groups, said, strict=True))
+
+
+def of_group(group: Group, seen: Telemetry, fired: int, shares: float, steps: int) -> str:
+    """`fired` counts steps at which anything was clipped, `shares` adds up the shares that were."""
+    clip = group.clip
+    by_norm = clip.kind.name == "norm"
+    what = f"λ = {spelled(clip.threshold)}" if by_norm else str(clip)
+    subject = "a norm" if by_norm else "an observed value"
+    observed = seen.observed[seen.observed.isfinite()]
+    if not len(observed):
+        return f"{what}: nothing finite was observed in {steps} steps."
+    half, nine, most, largest = quantiles(observed, 0.5, 0.9, 0.99, 1.0)
+    spread = (
+        f"half of the steps had {subject} below {half}, nine in ten below {nine}, 99 in a hundred"
+        f" below {most}, and the largest was {largest}"
+    )
+    constant = bool((seen.limit == clip.threshold).all())  # λ is compared with what is observed
+    if clip.observes:
+        at = f"; a threshold of {nine} would have clipped one step in ten" if constant else ""
+        return f"Nothing was clipped in {steps} steps: {spread}{at}."
+    if not fired:
+        return (
+            f"{what} has never fired in {steps} steps, so clipping has changed nothing and the"
+            f" learning rate is what to tune: {spread}."
+        )
+    if shares == steps:
+        raised = f", or choose one above {half}, the median" if constant else ""
+        return (
+            f"{what} clipped the whole gradient at each of {steps} steps (the smallest observed"
+            f" value was {figure(observed.min())}): that is a learning rate, so tune it as"
+            f" one{raised}."
+        )
+    pieces = "" if fired == shares else f", on average {100 * shares / steps:.2g}% of its pieces"
+    if shares > steps / 2:
+        towards = f" or raise the threshold towards {nine}" if constant else ""
+        return (
+            f"{what} fired at {times(fired, steps)}{pieces}, which is more than half: lower the"
+            f" learning rate{towards}; {spread}."
+        )
+    return (
+        f"{what} fired at {times(fired, steps)}{pieces}, and left at the least"
+        f" {figure(seen.coefficient.min())} of a gradient's norm: {spread}."
+    )
+
+
+def times(some: int, steps: int) -> str:
+    share = 100 * some / steps
+    return f"{some} of {steps} steps ({'under 1' if share < 1 else f'{share:.0f}'}%)"
+
+
+def quantiles(values: Tensor, *levels: float) -> list[str]:
+    """torch.quantile takes 2**24 values at most; a record keeps fewer, or is thinned here."""
+    values = values[:: -(-len(values) // 2**24)]
+    return [figure(x) for x in torch.quantile(values, torch.tensor(levels, dtype=values.dtype))]
+
+
+def figure(value: Tensor) -> str:
+    return f"{value.item():.3g}"
+
+
+def mistakes(record: Record, groups: list[Group]) -> Iterator[tuple[str, str]]:
+    """(key, sentence) for what looks wrong in what was fetched. A mistake is told once by its
+    key."""
+    steps = record.fetched
+    norm = torch.linalg.vector_norm(
+        torch.stack([record.of_group(number).norm for number in range(len(groups))]), dim=0
+    )
+    norm = norm[norm.isfinite()]
+    if len(norm) >= SOON and not norm.any():
+        yield (
+            "zero",
+            f"all gradients were 0 in {steps} steps: is the clipper called after zero_grad() and"
+            " before loss.backward()?",
+        )
+    elif len(norm) >= OFTEN and (found := atom(norm)):
+        many, value = found
+        yield (
+            "clipped before",
+            f"at {many} of {len(norm)} steps the norm was {value}, and never larger: the gradients"
+            " seem to be clipped already, so take that other clipping away (gradient_clip_val,"
+            " max_grad_norm, clip_grad_norm_)",
+        )
+    for group, fired, shares in zip(groups, record.fired, record.shares, strict=True):
+        if group.clip.observes:
+            continue
+        which = f"{group.clip} (group {group.name})" if len(groups) > 1 else str(group.clip)
+        if shares == steps >= OFTEN:
+            yield (
+                f"{group.name} always",
+                f"{which} clipped the whole gradient at each of {steps} steps: that is a learning"
+                " rate; advice() says how large gradients are",
+            )
+        elif fired == 0 and steps >= LONG:
+            yield (
+                f"{group.name} never",
+                f"{which} has never fired in {steps} steps: so far it has changed nothing; advice()"
+                " says how large gradients are",
+            )
+
+
+def atom(norm: Tensor) -> tuple[int, str] | None:
+    """How often the largest norm came again to SAME, and that norm, where it is one step in ten or
+    more, but not each: then it is no chance. (Norms that are all the same are of a loss that is
+    linear, or of gradients that some other code normalises.)"""
+    largest = norm.max()
+    many = int((norm >= largest * (1 - SAME)).sum())
+    return (many, figure(largest)) if 0.1 * len(norm) <= many else None

@@ -13,3 +13,11 @@ class InputError(ValueError):
 
     def __str__(self) -> str:
         return printable(super().__str__())
+
+
+def missing(error: ModuleNotFoundError) -> str:
+    """What is wrong where a package that studies need isn't installed."""
+    return (
+        f"clipgrid: error: {error.name} is not installed. The library clipgrid.clipping works"
+        " without; for studies install the extra: pip install '.[study]' in clipgrid's folder"
+    )

@@ -10,9 +10,14 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+try:
+    from pydantic import TypeAdapter, ValidationError
+except ModuleNotFoundError as error:
+    from clipgrid import missing
 
-from clipgrid import InputError
+    sys.exit(missing(error))
+
+from clipgrid import InputError, missing
 from clipgrid.study import parts
 from clipgrid.study.cells import Readout, Trajectory
 from clipgrid.study.faults import explain, explained, listed
@@ -33,6 +38,9 @@ def main(argv: list[str] | None = None) -> int:
         return 128 + signal.SIGPIPE
     except (InputError, OSError) as error:
         print(f"clipgrid: error: {error}", file=sys.stderr)
+        return 1
+    except ModuleNotFoundError as error:
+        print(missing(error), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("clipgrid: stopped; the same command goes on from here", file=sys.stderr)

@@ -138,7 +138,8 @@ def test_the_conda_environment_pins_what_the_lock_pins(environment, lock):
 def test_what_the_code_needs_is_pinned_in_the_conda_environment_and_nothing_else(
     environment, project
 ):
-    needed = {canonicalize_name(Requirement(text).name) for text in project["dependencies"]}
+    texts = project["dependencies"] + project["optional-dependencies"]["study"]
+    needed = {canonicalize_name(Requirement(text).name) for text in texts}
     assert set(pip_pins(environment)) == needed
 
 

@@ -19,6 +19,7 @@ from clipgrid.clipping import (
     clip_by_percentile,
     clip_by_value,
     clip_by_z_score,
+    kinds,
 )
 from clipgrid.study import code, parts
 from clipgrid.study.cells import Clip
@@ -72,15 +73,17 @@ def parameters_of(gradients):
 # Each kind that a study can name, as a function of gradients and threshold alone: its weights are
 # ones, its past norms lie around 1. A kind that is new needs no word here.
 PAST = torch.linspace(0.5, 1.5, 41).tolist()
+NEEDS = {name: kind.needs for name, kind in kinds.KINDS.items()}
 MOST = {kind: parts.find("clip_kind", kind).about["most"] for kind in parts.names("clip_kind")}
 
 
 @cache
-def past(kind):
-    """The state that a kind has kept of gradients with these norms."""
+def past(kind, shapes=((16, 3, 3, 3), (16,), (10, 16), (10,), ())):
+    """The state that a kind has kept of gradients of these shapes, with these norms."""
     state = {}
+    values = sum(map(math.prod, shapes))
     for norm in PAST:
-        gradients = random_gradients(size=norm)
+        gradients = [torch.full(shape, norm / max(1, values) ** 0.5) for shape in shapes]
         parts.choose("clip_kind", kind)(gradients, ones(gradients), MOST[kind], state)
     return state
 
@@ -93,7 +96,9 @@ def of_kind(kind):
     def clip(gradients, threshold):
         gradients = gradients if isinstance(gradients, Flat) else list(gradients)
         choice = parts.choose("clip_kind", kind)
-        return choice(gradients, ones(gradients), threshold, dict(past(kind)))
+        # What is remembered of each tensor is of these tensors.
+        each = [tuple(tuple(g.shape) for g in gradients)] if NEEDS[kind] == "norms" else []
+        return choice(gradients, ones(gradients), threshold, dict(past(kind, *each)))
 
     return clip
 
@@ -697,7 +702,7 @@ def sources(tmp_path, monkeypatch):
         (("global_norm.py", "if p == 2", "if p == 1"), {"norm", "l1norm", "maxnorm"}),
         (
             ("shared.py", "numbers[2] / numbers[1]", "0.5 * numbers[2] / numbers[1]"),
-            {"norm", "l1norm", "maxnorm", "autoclip", "zclip"},
+            {"norm", "l1norm", "maxnorm", "autoclip", "zclip", "windowed", "scheduled"},
         ),
         (("layer.py", '"""g ← λ/‖g‖₂ · g where', '"""Scales where'), set()),
     ],

@@ -29,7 +29,7 @@ PLAIN = {
 # What a study names of each example; the column of cells.csv that then has its name.
 USES = {
     "model": ({"models": {"alexnet": {"width": 0.125}, "lenet5": {}}}, "model", "lenet5"),
-    "clip_kind": ({"clips": [1, "adagc1.05:warm_up=2"]}, "clip", "adagc:warm_up=2"),
+    "clip_kind": ({"clips": [1, "relative1.05:warm_up=2"]}, "clip", "relative:warm_up=2"),
     "optimizer": (
         {"optimizers": PLAIN["optimizers"] | {"lion": {"learning_rates": [1e-3]}}},
         *("optimizer", "lion"),
@@ -98,14 +98,14 @@ def test_a_part_whose_code_changes_is_trained_anew_and_the_others_are_not(projec
     file = project / "mine" / "clip_kind.py"
     text = file.read_text()
 
-    file.write_text(text.replace('label="AdaGC', 'label="Adaptive') + "\n# A comment.\n")
+    file.write_text(text.replace('label="relative', 'label="Relative') + "\n# A comment.\n")
     assert "Nothing to be done" in run(project, snakemake, config, RESULTS / "cells.csv")
 
-    assert "after = norms * coefficients" in text
-    file.write_text(text.replace("after = norms * coefficients", "after = 0.5 * norms"))
+    assert "threshold * average" in text
+    file.write_text(text.replace("threshold * average", "0.1 * threshold * average"))
     run(project, snakemake, config, RESULTS / "cells.csv")
     after, again = sessions(project), pd.read_csv(project / RESULTS / "cells.csv")
-    own = next(name for name in before if "adagc" in name)
+    own = next(name for name in before if "relative" in name)
     assert after[own] != before[own]
     assert {n: s for n, s in after.items() if n != own} == {
         n: s for n, s in before.items() if n != own

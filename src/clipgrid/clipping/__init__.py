@@ -22,14 +22,19 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from clipgrid.clipping.adagc import clip_by_own_average as clip_by_own_average
     from clipgrid.clipping.agc import clip_adaptively as clip_adaptively
+    from clipgrid.clipping.aggc import clip_by_group_average as clip_by_group_average
     from clipgrid.clipping.clipper import Clipper as Clipper
     from clipgrid.clipping.flat import Flat as Flat
     from clipgrid.clipping.global_norm import clip_by_global_norm as clip_by_global_norm
     from clipgrid.clipping.layer import clip_by_layer_norm as clip_by_layer_norm
     from clipgrid.clipping.percentile import clip_by_percentile as clip_by_percentile
+    from clipgrid.clipping.scheduled import clip_on_schedule as clip_on_schedule
     from clipgrid.clipping.shared import Telemetry as Telemetry
+    from clipgrid.clipping.spectral import clip_by_singular_values as clip_by_singular_values
     from clipgrid.clipping.value import clip_by_value as clip_by_value
+    from clipgrid.clipping.window import clip_by_window as clip_by_window
     from clipgrid.clipping.z_score import clip_by_z_score as clip_by_z_score
 
 WHERE = {
@@ -38,10 +43,15 @@ WHERE = {
     "Telemetry": "shared",
     "clip_adaptively": "agc",
     "clip_by_global_norm": "global_norm",
+    "clip_by_group_average": "aggc",
     "clip_by_layer_norm": "layer",
+    "clip_by_own_average": "adagc",
     "clip_by_percentile": "percentile",
+    "clip_by_singular_values": "spectral",
     "clip_by_value": "value",
+    "clip_by_window": "window",
     "clip_by_z_score": "z_score",
+    "clip_on_schedule": "scheduled",
 }
 __all__ = [*WHERE]
 

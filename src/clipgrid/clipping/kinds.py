@@ -179,6 +179,94 @@ def by_z_score(
     return clipping.clip_by_z_score(gradients, threshold, state, alpha, warm_up, eps)
 
 
+@clip_kind(
+    "windowed",
+    label="windowed percentile, p = {}",
+    observes="the global L2 norm; the threshold is a percentile of the latest norms",
+    most=100,
+    needs="norm",
+)
+def by_window(
+    gradients: Gradients,
+    weights: Weights,
+    threshold: float,
+    state: State,
+    *,
+    cap: Annotated[float, positive("The largest norm, whatever the percentile.")] = 1.0,
+    window: Annotated[int, count("Norms that are remembered.")] = 1000,
+) -> "Telemetry":
+    """At a percentile of the latest norms, under a cap (TRELLIS, Xiang et al. 2025)."""
+    return clipping.clip_by_window(gradients, threshold, state, cap, window)
+
+
+@clip_kind(
+    "adagc",
+    label="AdaGC, λ = {}",
+    observes="the L2 norm of each tensor, over its moving average",
+    needs="norms",
+)
+def by_own_average(
+    gradients: Gradients,
+    weights: Weights,
+    threshold: float,
+    state: State,
+    *,
+    beta: Annotated[float, share("Decay of the averages.")] = 0.98,
+    warm_up: Annotated[int, count("Steps that are clipped by the global norm first.")] = 100,
+    cap: Annotated[float, positive("The global norm at which they are clipped.")] = 1.0,
+) -> "Telemetry":
+    """AdaGC: each tensor by a moving average of its own clipped norms (Wang et al. 2025)."""
+    return clipping.clip_by_own_average(gradients, threshold, state, beta, warm_up, cap)
+
+
+@clip_kind(
+    "aggc",
+    label="AGGC, λ = {}",
+    observes="the L2 norm of each group of tensors, over its moving average",
+    needs="norms",
+)
+def by_group_average(
+    gradients: Gradients,
+    weights: Weights,
+    threshold: float,
+    state: State,
+    *,
+    beta: Annotated[float, share("Decay of the averages.")] = 0.99,
+    low: Annotated[float, share("Lower end of the band, over the average.")] = 0.0,
+    loose: Annotated[float, positive("Upper end at the first step, over the threshold.")] = 1.0,
+    over: Annotated[int, count("Steps until the band is as tight as it gets.")] = 1000,
+) -> "Telemetry":
+    """AGGC: each group, by number of dimensions, is kept in a band (Li et al. 2026)."""
+    return clipping.clip_by_group_average(gradients, threshold, state, beta, low, loose, over)
+
+
+@clip_kind(
+    "scheduled",
+    label="scheduled, λ = {} at first",
+    observes="the global L2 norm; the threshold moves with the step",
+    needs="norm",
+)
+def on_schedule(
+    gradients: Gradients,
+    weights: Weights,
+    threshold: float,
+    state: State,
+    *,
+    to: Annotated[float, positive("The last threshold, over the first.")] = 0.1,
+    over: Annotated[int, count("Steps until then.")] = 1000,
+) -> "Telemetry":
+    """As norm, at a threshold that moves geometrically (after Marshall et al. 2024)."""
+    return clipping.clip_on_schedule(gradients, threshold, state, to, over)
+
+
+@clip_kind("spectral", label="spectral, λ = {}", observes="the singular values of each matrix")
+def by_singular_values(
+    gradients: Gradients, weights: Weights, threshold: float, state: State
+) -> "Telemetry":
+    """Each singular value of each tensor, as a matrix, is bounded (Yukhimchuk et al. 2026)."""
+    return clipping.clip_by_singular_values(gradients, threshold)
+
+
 # ---- specs -----------------------------------------------------------------------------------
 
 

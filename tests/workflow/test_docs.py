@@ -12,7 +12,9 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
+import torch
 from markdown.extensions.toc import slugify
+from torch import nn
 
 from clipgrid.__main__ import parser
 from clipgrid.judging.aggregate import command
@@ -274,9 +276,56 @@ def test_the_studies_of_the_manual_have_the_cells_and_runs_that_they_say(file, c
     assert tuple(found) == counts
 
 
-def test_clipping_in_a_loop_of_ones_own_clips():
-    printed = run("docs/examples/own_loop.py")
-    assert len(re.findall(r"norm 13\d\.\d, scaled by 0\.00\d+", printed)) == 5
+def test_clipping_in_a_loop_of_ones_own_clips(tmp_path):
+    printed = run("docs/examples/own_loop.py", tmp_path / "norms.csv")
+    assert re.match(
+        r"λ = 150 fired at \d+ of 200 steps \(\d+%\), and left at the least 0\.", printed
+    )
+    rows = (tmp_path / "norms.csv").read_text().splitlines()
+    assert len(rows) == 201
+    assert rows[0].endswith("clipped,finite,layer:weight,layer:bias")
+
+
+def python_of(page):
+    return re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.S)
+
+
+class Logger:
+    """Stands for TensorBoard's writer, Weights & Biases and MLflow."""
+
+    def __init__(self):
+        self.logged = []
+
+    def log(self, *values, **options):
+        self.logged.append((*values, *options.values()))
+
+    add_scalar = log_metrics = log
+
+
+def test_the_lines_of_the_manual_for_loops_of_ones_own_do_what_they_say(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    (of_readme,) = [text for text in python_of("README.md") if "Clipper" in text]
+    whole, to_loggers, *others = [
+        text for text in python_of("docs/clipping.md") if "lipper" in text
+    ]
+    places = [re.search(r"clipping\.(\w+)", text)[1] for text in others]
+    assert places == ["lightning", "hugging_face"]  # test_adapters.py has these
+    model = nn.Linear(2, 1)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    loggers = {"writer": Logger(), "wandb": Logger(), "mlflow": Logger()}
+    for text in (of_readme, whole):
+        names = {"model": model, "optimizer": optimizer, "step": 0} | loggers
+        exec(text, names | {"loss": model(torch.ones(3, 2)).sum()}, made := {})
+        assert "Nothing was clipped in 1 steps" in capsys.readouterr().out
+    assert (tmp_path / "norms.csv").exists()
+    model(torch.ones(3, 2)).sum().backward()
+    exec(to_loggers, names | made)
+    norm = loggers["writer"].logged[0][1]
+    assert [len(logger.logged) for logger in loggers.values()] == [2, 1, 1]
+    assert loggers["wandb"].logged == [({"gradient/norm": norm, "gradient/share clipped": 0}, 0)]
+    assert loggers["mlflow"].logged == [({"norm": norm, "share clipped": 0}, 0)]
 
 
 def test_targets_of_make_that_the_texts_name_exist():

@@ -525,7 +525,7 @@ SHARED = """
 import sys, torch, torch.distributed as dist
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard
+from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
 from clipgrid.clipping import Clipper
 from clipgrid.clipping.kinds import KINDS
 
@@ -574,6 +574,11 @@ for kind in KINDS.values():
         raise AssertionError(f"{spec} was not refused")
     except ValueError as error:
         assert "each process has but its shard" in str(error), error
+try:
+    Clipper(FullyShardedDataParallel(net(), device_id=torch.device("cpu")))
+    raise AssertionError("the first FSDP was not refused")
+except ValueError as error:
+    assert "shard by fully_shard" in str(error), error
 print("ok")
 dist.destroy_process_group()
 """

@@ -49,7 +49,7 @@ def of_group(group: Group, seen: Telemetry, fired: int, shares: float, steps: in
     subject = "a norm" if by_norm else "an observed value"
     observed = seen.observed[seen.observed.isfinite()]
     if not len(observed):
-        return f"{what}: nothing finite was observed in {steps} steps."
+        return f"{what}: nothing finite was observed in {counted(steps)}."
     half, nine, most, largest = quantiles(observed, 0.5, 0.9, 0.99, 1.0)
     spread = (
         f"half of the steps had {subject} below {half}, nine in ten below {nine}, 99 in a hundred"
@@ -58,16 +58,16 @@ def of_group(group: Group, seen: Telemetry, fired: int, shares: float, steps: in
     constant = bool((seen.limit == clip.threshold).all())  # λ is compared with what is observed
     if clip.observes:
         at = f"; a threshold of {nine} would have clipped one step in ten" if constant else ""
-        return f"Nothing was clipped in {steps} steps: {spread}{at}."
+        return f"Nothing was clipped in {counted(steps)}: {spread}{at}."
     if not fired:
         return (
-            f"{what} has never fired in {steps} steps, so clipping has changed nothing and the"
+            f"{what} has never fired in {counted(steps)}, so clipping has changed nothing and the"
             f" learning rate is what to tune: {spread}."
         )
     if shares == steps:
         raised = f", or choose one above {half}, the median" if constant else ""
         return (
-            f"{what} clipped the whole gradient at each of {steps} steps (the smallest observed"
+            f"{what} clipped the whole gradient at each of {counted(steps)} (the smallest observed"
             f" value was {figure(observed.min())}): that is a learning rate, so tune it as"
             f" one{raised}."
         )
@@ -86,7 +86,11 @@ def of_group(group: Group, seen: Telemetry, fired: int, shares: float, steps: in
 
 def times(some: int, steps: int) -> str:
     share = 100 * some / steps
-    return f"{some} of {steps} steps ({'under 1' if share < 1 else f'{share:.0f}'}%)"
+    return f"{some} of {counted(steps)} ({'under 1' if share < 1 else f'{share:.0f}'}%)"
+
+
+def counted(steps: int) -> str:
+    return f"{steps} step{'s' * (steps != 1)}"
 
 
 def quantiles(values: Tensor, *levels: float) -> list[str]:

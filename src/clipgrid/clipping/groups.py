@@ -60,6 +60,7 @@ def named(given: Parameters, prefix: str = "") -> dict[str, Tensor]:
     some: list[Any] = [given] if isinstance(given, nn.Module | Tensor) else list(given)
     for one in some:
         if isinstance(one, nn.Module):
+            check_shards(one)
             found |= {f"{prefix}{name}": p for name, p in bare(one).named_parameters()}
         elif isinstance(one, tuple) and len(one) == 2 and isinstance(one[1], Tensor):
             found[str(one[0])] = one[1]
@@ -87,3 +88,12 @@ def bare(model: nn.Module) -> nn.Module:
         assert isinstance(inner, nn.Module)
         model = inner
     return model
+
+
+def check_shards(model: nn.Module) -> None:
+    """ValueError where a process can't see that its gradients are but shards."""
+    if any(type(part).__name__ == "FullyShardedDataParallel" for part in model.modules()):
+        raise ValueError(
+            "FullyShardedDataParallel hides that its gradients are shards, so that each process"
+            " would take the norm of its own: shard by fully_shard (FSDP2) instead"
+        )

@@ -69,4 +69,5 @@ def multiply_all(gradients: Gradients, factors: Tensor) -> None:
     for (device, _, _), positions in places(gradients).items():
         here = [local(gradients[position]) for position in positions]
         own = factors.to(device, product_type(*here))
-        torch._foreach_mul_(here, own if own.ndim == 0 else [own[p] for p in positions])
+        each = own.unbind() if own.ndim else ()
+        torch._foreach_mul_(here, [each[position] for position in positions] if each else own)

@@ -19,6 +19,7 @@ from torch import nn
 
 from clipgrid import clipping
 from clipgrid.clipping import Clipper
+from clipgrid.clipping import clipper as clipper_module
 from clipgrid.clipping.kinds import KINDS
 from clipgrid.clipping.kinds import Clip as LibrarysClip
 from clipgrid.clipping.record import COLUMNS
@@ -432,6 +433,28 @@ def test_a_step_that_is_not_finite_does_not_spoil_what_a_kind_remembers(kind):
     for tensor in (t for group in clipper.groups for t in group.state.values()):
         assert not tensor.isnan().any()
     assert not any(map(math.isnan, clipper.table()["limit"]))
+
+
+@pytest.mark.parametrize("kind", [k for k in KINDS if KINDS[k].needs != "values"])
+def test_what_a_gpu_does_without_waiting_is_what_a_cpu_does(kind, monkeypatch):
+    def without_waiting(norm, this, other):
+        return torch.where(norm.isfinite(), this, other)
+
+    tables, weights = [], []
+    for choose in (clipper_module.if_finite, without_waiting):
+        monkeypatch.setattr(clipper_module, "if_finite", choose)
+        model = net()
+        clipper = Clipper(model, f"{kind}{min(50, KINDS[kind].most)}", by_layer=True)
+        for size in (1.0, math.inf, 2.0, math.nan):
+            train(model, clipper, 2, lambda step: 1 + step)
+            model.zero_grad()
+            backward(model, size)
+            clipper()
+        tables.append({name: str(column) for name, column in clipper.table().items()})
+        weights.append([p.detach() for p in model.parameters()])
+    assert tables[0] == tables[1]
+    assert tables[0]["finite"] == str([1, 1, 1, 1, 1, 0, 1, 1, 1, 1, 1, 0])
+    assert all(map(torch.equal, *weights))
 
 
 # ---- the loops that people have -----------------------------------------------------------------

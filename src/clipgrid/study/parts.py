@@ -127,11 +127,10 @@ def settings_of(run: Callable) -> type[BaseModel]:
         if isinstance(annotation, str):
             annotation = eval(annotation, sys.modules[run.__module__].__dict__)  # the module's own
         bare, *about = get_args(annotation) if get_origin(annotation) is Annotated else [annotation]
-        # The library of clipping, which has no pydantic, says by a dict what a Field would.
-        about = [Field(**bounds) if isinstance(bounds, dict) else bounds for bounds in about]
-        annotation = Annotated[bare, *about, *{int: Whole, float: Number}.get(bare, ()), None]
+        about = [Field(**x) if isinstance(x, dict) else x for x in about]  # clipping/kinds.py's
+        about += {int: Whole, float: Number}.get(bare, ())
         default = ... if parameter.default is parameter.empty else parameter.default
-        fields[name] = (annotation, default)
+        fields[name] = (Annotated[bare, *about, None], default)
     return create_model(run.__name__, __base__=Made, **fields) if fields else Settings
 
 

@@ -117,6 +117,17 @@ def training_commands(commands) -> None:
     command.add_argument("--histories", type=Path, required=True, help="file for the histories")
     add_training(command)
 
+    command = add(
+        commands,
+        check_parts,
+        "try the parts of extensions and libraries, before anything is trained",
+        "What the workflow calls where a study has some.",
+    )
+    command.add_argument("--trials", required=True, help="short runs with one each, as JSON")
+    command.add_argument("--data", type=Path, required=True, help="file made by prepare")
+    command.add_argument("--out", type=Path, required=True, help="file that lists them")
+    add_extensions(command)
+
 
 def study_commands(commands) -> None:
     """What reads a study and its results."""
@@ -183,6 +194,10 @@ def add_shared(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--store", type=Path, default=Path("store"), help="folder of what is kept for good"
     )
+    add_extensions(command)
+
+
+def add_extensions(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--extensions",
         nargs="*",
@@ -237,6 +252,13 @@ def train_pack(pack, data, cells, histories, store, checkpoint_every):
     from clipgrid.training.pack import train
 
     train(packs.parse(pack), data, cells, histories, store, checkpoint_every)
+
+
+def check_parts(trials, data, out):
+    from clipgrid.study import packs
+    from clipgrid.training.checks import check
+
+    check(packs.parse(trials), data, out)
 
 
 def aggregate(study):

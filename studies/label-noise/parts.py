@@ -1,19 +1,17 @@
-"""What Mizrahi, Yüksel and Kyzy (2021) train on MNIST: LeNet-5, Adam, a rate that decays."""
+"""What Mizrahi, Yüksel and Kyzy (2021) train on MNIST by Adam: LeNet-5, at a rate that decays."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
 from clipgrid.lazy import torch
-from clipgrid.study.fields import NotNegative, Positive
-from clipgrid.study.parts import model, optimizer, schedule
+from clipgrid.study.fields import Positive
+from clipgrid.study.parts import model, schedule
 
 if TYPE_CHECKING:
-    from torch.nn import Module, Parameter
-    from torch.optim import Optimizer
+    from torch.nn import Module
 
 
 def fault(size: int | None = None) -> str | None:
@@ -43,17 +41,6 @@ def lenet5(channels: int, size: int, classes: int) -> Module:
         if isinstance(layer, nn.Conv2d | nn.Linear):
             nn.init.xavier_uniform_(layer.weight)
     return network
-
-
-@optimizer("adam", label="Adam", buffers=2, elementwise=True)
-def adam(
-    parameters: Iterable[Parameter],
-    learning_rate: float,
-    *,
-    weight_decay: Annotated[NotNegative, Field(description="L2 penalty.")] = 0.0,
-) -> Optimizer:
-    """Adam, as torch has it (Kingma, Ba 2015): the penalty's gradient is added after clipping."""
-    return torch.optim.Adam(parameters, learning_rate, weight_decay=weight_decay, fused=True)
 
 
 @schedule("exponential", label="exponential decay", ends=False)

@@ -73,6 +73,7 @@ def cells():
                 "threshold": threshold,
                 "augmentation": augmentation,
                 "schedule": "constant",
+                "objective": "cross-entropy",
                 "train_images": "all",
                 "label_noise": 0.0,
                 "seed": seed,

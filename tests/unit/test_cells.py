@@ -292,17 +292,24 @@ def test_a_key_is_json_without_infinity(trajectory):
 CHANGES = {
     **{"model": "vgg11", "optimizer": "rmsprop", "clip": 1, "augmentation": "flip"},
     **{"schedule": "cosine", "precision": "bfloat16", "compile": "default", "device": "cuda"},
-    **{"label_noise": 0.5, "split": "seed"},
+    **{"label_noise": 0.5, "split": "seed", "objective": "brier"},
 }
 
 
 @pytest.mark.parametrize("name", Trajectory.model_fields)
-def test_every_setting_changes_the_digest_of_the_key(name):
+def test_every_setting_changes_the_digest_of_the_key(name, monkeypatch):
+    monkeypatch.setitem(parts.KINDS, "objective", dict(parts.KINDS["objective"]))
+    parts.objective("brier", label="Brier score")(lambda logits, labels: logits.square().mean())
     value = CHANGES.get(name) or (getattr(TRAJECTORY, name) or 0) + 1
     more = {"batch_size": 66} if name in ("accumulation_steps", "gpus_per_run") else {}
     before = replace(TRAJECTORY, **more)
     changed = replace(before, **{name: value})
     assert digest(changed.key("data")) != digest(before.key("data"))
+
+
+def test_what_was_trained_before_there_were_other_objectives_keeps_its_key():
+    assert "objective" not in TRAJECTORY.key("data")
+    assert "objective" not in TRAJECTORY.name
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from clipgrid.training import randomness, readouts, run, stateful
 CLIP = clipping.clip_by_global_norm
 USUAL = {
     **{"optimizer": "momentum", "learning_rate": 0.03, "schedule": "constant"},
-    **{"train_images": "all", "label_noise": 0.0},
+    **{"objective": "cross-entropy", "train_images": "all", "label_noise": 0.0},
 }
 NO_CELLS = pd.DataFrame(
     columns=[

@@ -108,8 +108,8 @@ def diverged(cells):
 def product(cells):
     """Every cell at each value of other axes too: with a schedule, each T is a run of its own."""
     tables = [cells]
-    for axis, value in {"schedule": "cosine", "train_images": "100", "label_noise": 0.4,
-                        "learning_rate": 0.1}.items():  # fmt: skip
+    for axis, value in {"schedule": "cosine", "objective": "focal", "train_images": "100",
+                        "label_noise": 0.4, "learning_rate": 0.1}.items():  # fmt: skip
         other = pd.concat(tables)
         run = other.trajectory + value if axis == "schedule" else other.trajectory + axis
         if axis == "schedule":

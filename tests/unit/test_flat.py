@@ -155,7 +155,7 @@ def test_the_gradient_of_a_parameter_that_takes_no_part_is_zero(run_of):
     assert torch.equal(with_it.model.idle, torch.ones(3))
 
 
-@pytest.mark.parametrize("name", ["momentum", "rmsprop", "adamw"])
+@pytest.mark.parametrize("name", ["momentum", "rmsprop", "adam", "adamw"])
 def test_an_optimizer_of_all_weights_at_once_is_that_of_each_tensor(run_of, name):
     """Which is how one comes that isn't declared to be elementwise."""
     part = parts.find("optimizer", name)
@@ -174,6 +174,65 @@ def test_an_optimizer_of_all_weights_at_once_is_that_of_each_tensor(run_of, name
             torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-7)
     for one, other in zip(at_once.weights.flat, apart.weights.flat, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "theirs"),
+    [
+        ("momentum:weight_decay=0.1", lambda p: torch.optim.SGD(p, 0.01, 0.9, weight_decay=0.1)),
+        (
+            "rmsprop:weight_decay=0.1:momentum=0.5",
+            lambda p: torch.optim.RMSprop(p, 0.01, weight_decay=0.1, momentum=0.5),
+        ),
+        (
+            "adam:beta1=0.8:weight_decay=0.1",
+            lambda p: torch.optim.Adam(p, 0.01, (0.8, 0.999), weight_decay=0.1),
+        ),
+        (
+            "adamw:beta2=0.9:weight_decay=0.5",
+            lambda p: torch.optim.AdamW(p, 0.01, (0.9, 0.9), weight_decay=0.5),
+        ),
+    ],
+)
+def test_an_optimizers_steps_are_torchs_of_a_clipped_gradient(run_of, optimizer, theirs):
+    """Weight decay comes after clipping: an L2 penalty of all but AdamW, whose is decoupled."""
+    run = run_of(Net, replace(ALONE, optimizer=optimizer, clip=0.1))
+    model = of_first_seed(Net)
+    optimizer, batches = theirs(model.parameters()), run.batches.since(0)
+    for _ in range(5):
+        assert update(run).share == 1
+        images, labels = next(batches)
+        nn.functional.cross_entropy(model(images), labels).backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 0.1)
+        optimizer.step()
+        optimizer.zero_grad()
+        for ours, plain in zip(run.model.parameters(), model.parameters(), strict=True):
+            torch.testing.assert_close(ours, plain, rtol=1e-4, atol=1e-5)
+
+
+def test_an_objective_is_what_is_minimised_and_cross_entropy_what_is_measured(run_of):
+    @parts.objective("smoothed", label="label smoothing")
+    def smoothed(logits, labels, *, epsilon: float = 0.1):
+        return nn.functional.cross_entropy(logits, labels, label_smoothing=epsilon)
+
+    run = run_of(Net, replace(ALONE, objective="smoothed:epsilon=0.5", evaluate_every=1))
+    model, plain = of_first_seed(Net), of_first_seed(Net)
+    images, labels = next(run.batches.since(0))
+    loss = nn.functional.cross_entropy(model(images), labels, label_smoothing=0.5)
+    loss.backward()
+    nn.utils.clip_grad_norm_(model.parameters(), 0.5)
+    sgd(model.parameters()).step()
+    advance(run, 1)
+    torch.testing.assert_close(run.history.steps["loss"].float(), loss.detach()[None])
+    run.model.eval()
+    for ours, theirs in zip(run.model.parameters(), model.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-7)
+    everything = run.images.take(run.dataset.validation)
+    looked = run.model(run.batches.normalize(everything))[:512]
+    expected = nn.functional.cross_entropy(looked, run.dataset.labels[run.dataset.validation][:512])
+    found = run.history.looks["validation_loss"]
+    torch.testing.assert_close(found.float(), expected.detach()[None], rtol=1e-4, atol=1e-4)
+    assert not torch.equal(plain.last.weight, run.model.last.weight)
 
 
 # ---- what can't be trained ----------------------------------------------------------------------

@@ -176,7 +176,7 @@ def test_a_study_can_not_be_changed(config):
         ("training.batchsize", 3, "training.batchsize", "did you mean batch_size?"),
         ("models.alexnet.widht", 1, "models.alexnet.widht", "did you mean width?"),
         ("optimizers.momentum.alpha", 0.9, "optimizers.momentum.alpha", "unknown key; "),
-        ("optimizers.adam", {}, "optimizers.adam", "did you mean adamw?"),
+        ("optimizers.adamx", {}, "optimizers.adamx", "did you mean adam?"),
         (
             "experiments.x.select.0.iteration",
             [5],

@@ -3,15 +3,18 @@ before anything is trained."""
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 import yaml
 
 A_JOB_A_RUN = "training={job_seconds: 0}"
 BASE = "studies/smoke.yaml"
+ROOT = Path(__file__).parents[2]
 
 
 def assert_refused(run, project):
@@ -21,6 +24,77 @@ def assert_refused(run, project):
     assert not re.search(r"Traceback|Error in file|\.smk", run.stdout)
     assert not (project / "results").exists()
     assert not (project / "store").exists()
+
+
+# ---- parts of one's own -------------------------------------------------------------------------
+
+OWN = """
+from torch import nn
+from clipgrid.study.parts import model
+
+@model("mine", label="mine")
+def build(channels, size, classes):
+    return nn.Sequential(nn.Flatten(), nn.Linear(channels * size**2, classes))
+"""
+
+
+@pytest.fixture
+def own_study(project):
+    """A function: the options for a study of AlexNet and a model of this file."""
+
+    def options(text):
+        (project / "mine.py").write_text(text)
+        config = yaml.safe_load((project / "docs/examples/smallest.yaml").read_text())
+        config |= {"extensions": ["mine.py"], "iterations": [2]}
+        config["models"]["mine"] = {}
+        (project / "own.yaml").write_text(yaml.safe_dump(config))
+        return "--cores", 2, "--configfile", "own.yaml"
+
+    (project / "docs/examples").mkdir(parents=True)
+    shutil.copy(ROOT / "docs/examples/smallest.yaml", project / "docs/examples")
+    return options
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (
+            "import no_such_module",
+            "can't be loaded: No module named 'no_such_module' (line 1 of",
+        ),
+        (OWN.replace('"mine"', '"alexnet"'), "mine.py can't be loaded: model alexnet: both"),
+        (
+            OWN.replace("nn.Sequential", "(lambda *layers: [*layers])"),
+            "model mine: its function gives list, and not a",
+        ),
+        (
+            OWN.replace("size**2", "size"),
+            "model mine: no image of 8 px passes: mat1 and",
+        ),
+    ],
+)
+def test_an_extension_that_can_not_be_planned_with_is_refused(
+    project, own_study, snakemake, wrong, said
+):
+    run = snakemake(project, "-n", *own_study(wrong))
+    assert_refused(run, project)
+    assert said in run.stdout
+
+
+def test_a_model_that_can_not_be_trained_is_refused_before_anything_is(
+    project, own_study, snakemake
+):
+    options = own_study(OWN.replace("channels * size**2, classes", "channels * size**2, 3"))
+    run = snakemake(project, *options)
+    assert run.returncode != 0
+    log = "results/first/logs/parts/model-mine.log"
+    assert f"Not sound; its log is {log}, and ends with:\n" in run.stdout
+    right = (
+        "its logits are [8, 3], where [8, 10], a number for each image and class, would be right"
+    )
+    assert f"model mine: in training mode {right} (in {project}/mine.py)" in run.stdout
+    assert "Traceback" not in run.stdout
+    assert not list((project / "results/first").glob("packs/*mine*"))
 
 
 # ---- the study file -----------------------------------------------------------------------------

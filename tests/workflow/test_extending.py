@@ -23,6 +23,7 @@ PLAIN = {
     "iterations": [4],
     "augmentations": ["none"],
     "schedules": ["constant"],
+    "objectives": ["cross-entropy"],
     "seeds": [0],
     "training": {"evaluate_every": 2},
 }
@@ -34,6 +35,7 @@ USES = {
         {"optimizers": PLAIN["optimizers"] | {"lion": {"learning_rates": [1e-3]}}},
         *("optimizer", "lion"),
     ),
+    "objective": ({"objectives": ["cross-entropy", "focal:gamma=1"]}, "objective", "focal:gamma=1"),
     "augmentation": ({"augmentations": ["none", "flip+cutout"]}, "augmentation", "flip+cutout"),
     "schedule": ({"schedules": ["constant", "linear"]}, "schedule", "linear"),
 }

@@ -41,7 +41,7 @@ shell.prefix(f"export PYTHONPATH={path}; ".replace("{", "{{").replace("}", "}}")
 from clipgrid import InputError
 from clipgrid.judging import claims
 from clipgrid.reporting import exhibits, figures, text
-from clipgrid.study import cells, config as study, cost, further, grid, packs, parts, watch
+from clipgrid.study import cells, config as study, cost, further, grid, packs, parts, trials, watch
 
 # Before Snakemake reads it, whose errors are others.
 try:
@@ -63,6 +63,8 @@ try:
     RUNS = cells.runs_of(grid.cells(STUDY))
     # What each job trains, by name.
     PACKS = {pack.name: pack for pack in packs.of_study(STUDY, RUNS)}
+    # What tries each part that isn't ours before runs with it are trained, by name.
+    TRIALS = trials.of(RUNS)
 except (InputError, OSError) as error:
     refuse(error)
 
@@ -112,9 +114,11 @@ def pack_memory_mb(pack):
     return max(cost.memory_mb(t, r, STUDY.data)[0] for t, r in pack.runs.items())
 
 
-def tried():
-    """(what, log, its time) of the data, and of each pack, that were tried and lack results."""
+def begun():
+    """(what, log, its time) of the data, the checks of parts, and each pack, that were begun and
+    lack results."""
     jobs = [("prepared", "prepare_data", Path(RESULTS, "data.pt"))]
+    jobs += [("sound", f"parts/{name}", Path(RESULTS, "parts", f"{name}.json")) for name in TRIALS]
     jobs += [("trained", f"train/{name}", packs.files(Path(RESULTS), name)[0]) for name in PACKS]
     for what, log, result in jobs:
         log = Path(RESULTS, "logs", f"{log}.log")
@@ -122,12 +126,12 @@ def tried():
             yield what, log, log.stat().st_mtime_ns
 
 
-BEFORE_US = []  # what was tried before this session
+BEFORE_US = []  # what was begun before this session
 
 
 def failed():
-    """(what, log, its last line) of what was tried in this session and lacks results."""
-    for what, log, time in tried():
+    """(what, log, its last line) of what was begun in this session and lacks results."""
+    for what, log, time in begun():
         if (what, log, time) not in BEFORE_US:
             lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
             yield what, log, (lines or [""])[-1]

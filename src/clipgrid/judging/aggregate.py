@@ -25,7 +25,7 @@ MEASURES = (
 
 TEXTS = (
     *("cell", "trajectory", "experiments", "model", "optimizer", "clip", "augmentation"),
-    *("schedule", "train_images", "status", "weights_sha256", "command"),
+    *("schedule", "objective", "train_images", "status", "weights_sha256", "command"),
 )
 """Columns of cells.csv that are text, whatever is in them."""
 

@@ -9,10 +9,12 @@ architecture is not changed.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from clipgrid import InputError
 from clipgrid.lazy import torch
 from clipgrid.study import parts
+from clipgrid.study.parts import Choice
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -21,6 +23,15 @@ if TYPE_CHECKING:
 def build(name: str, channels: int, size: int, classes: int, width: float = 1.0) -> Module:
     """The network `name` of ours for images of shape [channels, size, size]."""
     return parts.choose("model", name, {"width": width})(channels, size, classes)
+
+
+def built(choice: Choice, channels: int, size: int, classes: int) -> Any:
+    """A model's network, a Module. InputError where it isn't one."""
+    network = choice(channels, size, classes)
+    if not isinstance(network, torch.nn.Module):
+        gives = f"its function gives {type(network).__name__}, and not a torch.nn.Module"
+        raise InputError(f"model {choice}: {gives} (in {choice.part.file})")
+    return network
 
 
 def classifier(network: Module) -> Module | None:

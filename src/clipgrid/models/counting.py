@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 from clipgrid import InputError
 from clipgrid.lazy import torch
+from clipgrid.models import built
 from clipgrid.study import cost, parts
+from clipgrid.study.faults import place_of
 from clipgrid.study.parts import Choice
 
 if TYPE_CHECKING:
@@ -21,16 +23,16 @@ def count(choice: Choice, size: int) -> dict[str, int]:
     activations (values; all layers', and the largest one's) of a forward pass, layers, parameters.
     InputError where it can't be run."""
     try:
-        network = without_values(lambda: choice(3, size, 10))
+        network = without_values(lambda: built(choice, 3, size, 10))
         return counted(network, torch.empty(1, 3, size, size, device="meta"))
     except Exception:  # a network that looks at values can't do without them
         try:
             with torch.random.fork_rng([]):
-                return counted(choice(3, size, 10), torch.zeros(1, 3, size, size))
+                return counted(built(choice, 3, size, 10), torch.zeros(1, 3, size, size))
         except InputError:
             raise
         except Exception as error:
-            reason = first_line(error)
+            reason = first_line(error) + place_of(error)
             raise InputError(f"model {choice}: no image of {size} px passes: {reason}") from error
 
 
@@ -52,7 +54,7 @@ def counted(network: Module, image: Tensor) -> dict[str, int]:
     return {
         "multiply_adds": counter.get_total_flops() // 2,
         "activations": sum(outputs),
-        "largest_activation": max(outputs),
+        "largest_activation": max(outputs, default=0),
         "layers": len(outputs),
         "parameters": sum(p.numel() for p in network.parameters()),
     }

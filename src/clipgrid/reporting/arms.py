@@ -104,10 +104,11 @@ def originals(cells: pd.DataFrame) -> pd.DataFrame:
 
 
 def usual(cells: pd.DataFrame, augmentation: bool = True, label_noise: bool = True) -> pd.DataFrame:
-    """The raw weights of runs on all the original images, at a constant learning rate."""
+    """The raw weights of runs on all the original images, by cross-entropy at a constant rate."""
     return cells[
         cells.ema.isna()
         & (cells.schedule == "constant")
+        & (cells.objective == "cross-entropy")
         & (cells.train_images == "all")
         & ((cells.augmentation == "none") | (not augmentation))
         & ((cells.label_noise == 0) | (not label_noise))

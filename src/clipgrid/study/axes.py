@@ -9,7 +9,15 @@ from typing import Any
 
 from clipgrid import InputError
 from clipgrid.study import parts
-from clipgrid.study.cells import AnyAugmentation, AnyClip, AnySchedule, Augmentation, Cell, Clip
+from clipgrid.study.cells import (
+    AnyAugmentation,
+    AnyClip,
+    AnyObjective,
+    AnySchedule,
+    Augmentation,
+    Cell,
+    Clip,
+)
 from clipgrid.study.fields import (
     Decay,
     Iterations,
@@ -64,9 +72,11 @@ class Axis:
 def part_label(kind: str) -> Callable[[str], str]:
     def label(word: str) -> str:
         try:
-            return parts.parse(kind, word).label
+            choice = parts.parse(kind, word)
         except InputError:
             return word
+        settings = str(choice).partition(":")[2].replace(":", ", ")
+        return f"{choice.label} ({settings})" if settings else choice.label
 
     return label
 
@@ -135,6 +145,11 @@ AXES = (
         "Schedules of the learning rate; one that depends on T trains each T by itself.",
         AnySchedule, lambda c: c.trajectory.schedule, part_label("schedule"), ("schedule",),
         "constant", ("constant",),
+    ),
+    Axis(
+        "objectives", "Objective", "What training minimises.", AnyObjective,
+        lambda c: c.trajectory.objective, part_label("objective"), ("objective",), "cross-entropy",
+        ("cross-entropy",),
     ),
     Axis(
         "train_images", "Training images", "All, or numbers of training images, drawn by the seed.",

@@ -207,6 +207,7 @@ AnyAugmentation = Annotated[
     PlainSerializer(str),
 ]
 AnySchedule = Annotated[Choice, PartOf("schedule")]
+AnyObjective = Annotated[Choice, PartOf("objective")]
 
 
 # ---- trajectories ---------------------------------------------------------------------------
@@ -270,6 +271,8 @@ class Trajectory(Training):
     """Schedule of the learning rate."""
     schedule_steps: Steps = 0
     """T of a schedule that depends on it; else 0."""
+    objective: AnyObjective = Field("cross-entropy", validate_default=True)
+    """What training minimises."""
     split: Literal["prepared", "seed"] = "prepared"
     """Split into training, validation and test images: that of the prepared file, or one that the
     seed draws."""
@@ -291,6 +294,7 @@ class Trajectory(Training):
             f"_{self.schedule}{self.schedule_steps or ''}"
             if str(self.schedule) != "constant"
             else "",
+            f"_{self.objective}" if str(self.objective) != "cross-entropy" else "",
             f"_n{self.train_images}" if self.train_images else "",
             f"_noise{canonical(self.label_noise)}" if self.label_noise else "",
         )
@@ -327,10 +331,13 @@ class Trajectory(Training):
             "augmentation": [choice.key for choice in self.augmentation.choices],
             "schedule": self.schedule.key,
         }
+        if str(self.objective) != "cross-entropy":  # which all keys lacked when there was no other
+            chosen["objective"] = self.objective.key
         others = {
             name: value
             for name, value in self
-            if name not in chosen and value != INTRODUCED.get(name, self.default(name))
+            if name not in (*chosen, "objective")
+            and value != INTRODUCED.get(name, self.default(name))
         }
         return {"trainer": TRAINER_VERSION, "data": data, **chosen, **others}
 

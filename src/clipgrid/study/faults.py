@@ -3,7 +3,10 @@ right."""
 
 import difflib
 import re
+import sysconfig
+import traceback
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -30,6 +33,24 @@ def key_path(loc: Loc) -> str:
     parts = [part for part in loc if part != "[key]"]
     words = (f"[{p}]" if isinstance(p, int) else f".{on_a_line(p)}" for p in parts)
     return "".join(words).lstrip(".")
+
+
+OF_OTHERS = (
+    str(Path(__file__).parents[1]),
+    *(sysconfig.get_paths()[key] for key in ("stdlib", "platstdlib", "purelib", "platlib")),
+    "<",
+)
+"""How the names of files begin that a person who writes a part hasn't written."""
+
+
+def place_of(error: BaseException) -> str:
+    """Where in a person's own code an error came up, ` (line 12 of my_parts.py)`; or nothing."""
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not frame.filename.startswith(OF_OTHERS)
+    ]
+    return f" (line {frames[-1].lineno} of {frames[-1].filename})" if frames else ""
 
 
 def explained(

@@ -54,10 +54,10 @@ def select(study: "Study", chosen: Values) -> Iterable[Cell]:
     shared = {**study.training.shared, "split": split}
     for model, optimizer in itertools.product(chosen["models"], chosen["optimizers"]):
         of_study = study.optimizers[optimizer]
-        for rate, clip, augmentation, schedule, n, noise, seed in itertools.product(
+        for rate, clip, augmentation, schedule, objective, n, noise, seed in itertools.product(
             chosen.get("learning_rates", of_study.learning_rates),
-            *(chosen[a] for a in ("clips", "augmentations", "schedules", "train_images")),
-            *(chosen[a] for a in ("label_noise", "seeds")),
+            *(chosen[a] for a in ("clips", "augmentations", "schedules", "objectives")),
+            *(chosen[a] for a in ("train_images", "label_noise", "seeds")),
         ):
             # A schedule that depends on T gives each T a trajectory of its own.
             ends = schedule.part.about["ends"]
@@ -70,6 +70,7 @@ def select(study: "Study", chosen: Values) -> Iterable[Cell]:
                     augmentation=augmentation,
                     schedule=schedule,
                     schedule_steps=steps,
+                    objective=objective,
                     train_images=n,
                     label_noise=noise,
                     seed=seed,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 MOST_RUNS, MOST_CELLS = 250, 2000  # of a pack: one command names them, and its length has a limit
 LONGEST_NAME = 200  # bytes; it names files
-VERSION = 2  # of the two files: raise it when their layout changes
+VERSION = 3  # of the two files: raise it when their layout changes
 
 
 @dataclass(frozen=True)

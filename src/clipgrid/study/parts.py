@@ -15,20 +15,20 @@ import inspect
 import pkgutil
 import re
 import sys
-import traceback
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
 from types import ModuleType
-from typing import Annotated, Any, TypeVar, get_args, get_origin
+from typing import Any, TypeVar
 
-from pydantic import BaseModel, Field, TypeAdapter, ValidationError, create_model
+from pydantic import BaseModel, ValidationError
 
 from clipgrid import InputError
 from clipgrid.study import code
-from clipgrid.study.faults import explained
-from clipgrid.study.fields import Made, Number, Settings, Whole, canonical, shown
+from clipgrid.study.faults import explained, place_of
+from clipgrid.study.fields import canonical, shown
+from clipgrid.study.settings import check_defaults, settings_of
 
 F = TypeVar("F", bound=Callable)
 
@@ -74,7 +74,7 @@ class Part:
 
 
 DECORATORS = (
-    *("model", "optimizer", "clip_kind", "augmentation", "dataset", "schedule"),
+    *("model", "optimizer", "objective", "clip_kind", "augmentation", "dataset", "schedule"),
     *("computation", "figure"),
 )
 KINDS: dict[str, dict[str, Part]] = {kind: {} for kind in DECORATORS}
@@ -97,7 +97,7 @@ def declare(kind: str, name: str, label: str, **about: Any) -> Callable[[F], F]:
             raise InputError(f"{kind} {name}: a part is a function or a class, not {run!r}")
         part = Part(kind, name, label, run, settings_of(run), about)
         if not part.is_ours:
-            check_defaults(part)
+            check_defaults(f"{kind} {name}", part.settings)
         if name in known and (known[name].file, known[name].run.__qualname__) != (
             part.file,
             run.__qualname__,
@@ -109,41 +109,6 @@ def declare(kind: str, name: str, label: str, **about: Any) -> Callable[[F], F]:
         return run
 
     return register
-
-
-TAKEN = ("name", "source", "threshold", "learning_rates")
-"""What a key or a config says of a part besides its settings."""
-
-
-def settings_of(run: Callable) -> type[BaseModel]:
-    """A model of the keyword-only parameters of a function or class."""
-    fields: dict[str, Any] = {}
-    for name, parameter in inspect.signature(run).parameters.items():
-        if parameter.kind is not parameter.KEYWORD_ONLY:
-            continue
-        if name in TAKEN:
-            raise InputError(f"{run.__name__}: a setting can't be called {name}")
-        annotation = parameter.annotation
-        if isinstance(annotation, str):
-            annotation = eval(annotation, sys.modules[run.__module__].__dict__)  # the module's own
-        bare, *about = get_args(annotation) if get_origin(annotation) is Annotated else [annotation]
-        about = [Field(**x) if isinstance(x, dict) else x for x in about]  # clipping/kinds.py's
-        about += {int: Whole, float: Number}.get(bare, ())
-        default = ... if parameter.default is parameter.empty else parameter.default
-        fields[name] = (Annotated[bare, *about, None], default)
-    return create_model(run.__name__, __base__=Made, **fields) if fields else Settings
-
-
-def check_defaults(part: Part) -> None:
-    """InputError for a setting whose default breaks its own bounds."""
-    for name, field in part.settings.model_fields.items():
-        try:
-            if not field.is_required():
-                bounded: Any = Annotated[field.annotation, *field.metadata, None]
-                TypeAdapter(bounded).validate_python(field.default)
-        except ValidationError:
-            why = f"the default of {name}, {field.default!r}, is out of its own bounds"
-            raise InputError(f"{part.kind} {part.name}: {why}") from None
 
 
 # ---- the kinds of parts ----------------------------------------------------------------------
@@ -162,6 +127,13 @@ def optimizer(name: str, *, label: str, buffers: int, **about: Any) -> Callable[
     """`make(parameters, learning_rate, *, …) -> torch.optim.Optimizer`, which keeps `buffers`
     values for each weight. With `elementwise=True` all weights of a type are given as one."""
     return declare("optimizer", name, label, buffers=buffers, **{"elementwise": False} | about)
+
+
+def objective(name: str, *, label: str) -> Callable[[F], F]:
+    """`compute(logits, labels, *, …) -> Tensor`: what training minimises, the mean over a batch, of
+    float32 logits [n, classes] and the classes' numbers [n]. What is measured stays the
+    cross-entropy."""
+    return declare("objective", name, label)
 
 
 def clip_kind(
@@ -265,8 +237,7 @@ def load(extensions: Iterable[str], folder: Path = Path()) -> None:
             KINDS.update(before)
             where = ""
             if not isinstance(error, InputError | SyntaxError):  # which say it themselves
-                frame = traceback.extract_tb(error.__traceback__)[-1]
-                where = f" (line {frame.lineno} of {frame.filename})"
+                where = place_of(error)
             reason = str(error) or type(error).__name__
             raise InputError(f"{extension} can't be loaded: {reason}{where}") from error
 

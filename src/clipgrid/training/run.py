@@ -36,7 +36,7 @@ class Run:
         about = dataset.about
         torch.manual_seed(derive(trajectory.seed, "weights", 0))
         shape = about["channels"], about["size"], len(about["classes"])
-        self.model: nn.Module = trajectory.model(*shape)
+        self.model: nn.Module = models.built(trajectory.model, *shape)
         with about_the_model(trajectory):
             weights.check(self.model)
         self.model.to(self.device).to(memory_format=torch.channels_last)
@@ -73,7 +73,7 @@ class Run:
             with nullcontext() if last else distributed.no_sync(self.forward):
                 with self.autocast():
                     logits = self.forward(some_images)
-                loss = nn.functional.cross_entropy(logits.float(), some_labels)
+                loss = self.trajectory.objective(logits.float(), some_labels)
                 loss = loss if parts == 1 else loss / parts
                 loss.backward()
             losses.append(loss.detach())

@@ -18,6 +18,8 @@ def check(model: nn.Module) -> None:
     for name, module in model.named_modules():
         if isinstance(module, nn.Embedding | nn.EmbeddingBag) and module.sparse:
             raise InputError(f"the gradient of its layer {name} is sparse: leave sparse=True out")
+    if not any(True for _ in model.parameters()):
+        raise InputError("it has no parameters: there is nothing to train")
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise InputError("none of its parameters can be trained")
 

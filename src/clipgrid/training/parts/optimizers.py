@@ -21,6 +21,8 @@ Decay = Annotated[
     NotNegative, Field(description="L2 penalty; its gradient is added after clipping.")
 ]
 Epsilon = Annotated[Positive, Field(description="Added to the denominator.")]
+Beta1 = Annotated[Share, Field(description="Smoothing constant of the gradient.")]
+Beta2 = Annotated[Share, Field(description="Smoothing constant of its square.")]
 
 
 def light(optimizer: Any) -> Any:
@@ -70,13 +72,30 @@ def rmsprop(
     )
 
 
+@optimizer("adam", label="Adam", buffers=2, elementwise=True)
+def adam(
+    parameters: Iterable[Parameter],
+    learning_rate: float,
+    *,
+    beta1: Beta1 = 0.9,
+    beta2: Beta2 = 0.999,
+    eps: Epsilon = 1e-8,
+    weight_decay: Decay = 0.0,
+) -> Optimizer:
+    """Adam, as torch has it (Kingma, Ba 2015). Its weight decay is an L2 penalty, and so is scaled
+    as the gradient is."""
+    return light(torch.optim.Adam)(
+        parameters, learning_rate, (beta1, beta2), eps, weight_decay, fused=True
+    )
+
+
 @optimizer("adamw", label="AdamW", buffers=2, elementwise=True)
 def adamw(
     parameters: Iterable[Parameter],
     learning_rate: float,
     *,
-    beta1: Annotated[Share, Field(description="Smoothing constant of the gradient.")] = 0.9,
-    beta2: Annotated[Share, Field(description="Smoothing constant of its square.")] = 0.999,
+    beta1: Beta1 = 0.9,
+    beta2: Beta2 = 0.999,
     eps: Epsilon = 1e-8,
     weight_decay: Annotated[
         NotNegative,

@@ -1,6 +1,17 @@
 """clipgrid: an article on gradient clipping, re-run on every cell of its grid and judged."""
 
+from pathlib import Path
+
 __version__ = "0.1.0"
+
+
+def snakefile() -> str:
+    """The workflow, for Snakemake's `module` of another project: that of this checkout, or the one
+    that is installed with the package."""
+    package = Path(__file__).resolve().parent
+    installed, checkout = package / "paper", package.parents[1]
+    root = installed if installed.is_dir() else checkout
+    return str(root / "workflow" / "Snakefile")
 
 
 def printable(text: str) -> str:

@@ -17,7 +17,14 @@ from snakemake.settings.enums import Quietness
 ROOT = Path(
     os.path.relpath(workflow.current_basedir.get_path_or_uri(secret_free=True))
 ).parent.parent
-SRC = (ROOT / "src").resolve()
+# The code lies in src/ of a checkout; where it is installed, this folder lies in the package.
+SRC = next(
+    folder.resolve()
+    for folder in (ROOT / "src", ROOT.parent.parent)
+    if (folder / "clipgrid").is_dir()
+)
+# Another project may take this workflow as a module: its `config` is then the study.
+AS_MODULE = not workflow.modifier.is_main_snakefile()
 
 
 def refuse(error):
@@ -34,9 +41,10 @@ for folder, signs in ((SRC, "[:{}]"), (Path.cwd(), "[{}]")):
         )
 
 # Jobs run the code that lies here, whatever their environment has installed.
-sys.path.insert(0, str(SRC))
-path = shlex.quote(str(SRC)) + "${PYTHONPATH:+:$PYTHONPATH}"
-shell.prefix(f"export PYTHONPATH={path}; ".replace("{", "{{").replace("}", "}}"))
+if not AS_MODULE:
+    sys.path.insert(0, str(SRC))
+    path = shlex.quote(str(SRC)) + "${PYTHONPATH:+:$PYTHONPATH}"
+    shell.prefix(f"export PYTHONPATH={path}; ".replace("{", "{{").replace("}", "}}"))
 
 from clipgrid import InputError
 from clipgrid.judging import claims
@@ -45,20 +53,21 @@ from clipgrid.study import cells, config as study, cost, further, grid, packs, p
 
 # Before Snakemake reads it, whose errors are others.
 try:
-    for file in workflow.configfiles or ["config.yaml"]:
+    for file in [] if AS_MODULE else workflow.configfiles or ["config.yaml"]:
         if not isinstance(content := study.read(Path(file)), dict):
             study.parse(content, str(file))
 except InputError as error:
     refuse(error)
 
 # A config file on the command line replaces config.yaml: one file is one study.
-if not workflow.overwrite_configfiles:
+if not AS_MODULE and not workflow.overwrite_configfiles:
 
     configfile: "config.yaml"
 
 
 try:
-    STUDY = further.extended(study.parse(config, ", ".join(map(str, workflow.configfiles))))
+    named = "the module's config" if AS_MODULE else ", ".join(map(str, workflow.configfiles))
+    STUDY = further.extended(study.parse(config, named))
     CLAIMS = exhibits.claims_of(STUDY)
     RUNS = cells.runs_of(grid.cells(STUDY))
     # What each job trains, by name.
@@ -97,7 +106,7 @@ def is_for_a_person(record):
     return record.levelno > logging.INFO or record.msg == NOTHING_TO_BE_DONE_MSG
 
 
-if silent == {Quietness.RULES} and workflow.is_main_process and not workflow.dryrun:
+if silent == {Quietness.RULES} and workflow.is_main_process and not (workflow.dryrun or AS_MODULE):
     WATCH = watch.Watch(STUDY, PACKS.values(), workflow.resource_settings.cores or 1)
     logger.addHandler(WATCH)
     for handler in logger.handlers:
@@ -150,7 +159,7 @@ def stop(number, frame):
 
 
 # Not where it is ignored, as by what a script starts in the background.
-if workflow.is_main_process and signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
+if workflow.is_main_process and not AS_MODULE and signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
     signal.signal(signal.SIGINT, stop)
 
 

@@ -107,7 +107,7 @@ rule pages:
         trained=f"{RESULTS}/trained.json",
         verdicts=VERDICTS,
         claims=STUDY.claims or [],
-        template=ROOT / "src/clipgrid/reporting/templates/start-page.html",
+        template=SRC / "clipgrid/reporting/templates/start-page.html",
     output:
         start=f"{RESULTS}/workflow.rst",
         checklist=report(

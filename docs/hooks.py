@@ -150,6 +150,7 @@ def images(part):
 COLUMNS = {
     "model": (["in tables", "what it is"], lambda p: [p.label, p.help]),
     "optimizer": (["in tables", "what it is"], lambda p: [p.label, p.help]),
+    "objective": (["in tables", "what it is"], lambda p: [p.label, p.help]),
     "augmentation": (["in tables", "what it does"], lambda p: [p.label, p.help]),
     "schedule": (["in tables", "what it does"], lambda p: [p.label, p.help]),
     "clip_kind": (

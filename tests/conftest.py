@@ -31,6 +31,7 @@ PARTS = (
     "report",
     "envs",
     "studies",
+    "examples",
 )
 
 

@@ -144,6 +144,12 @@ def test_an_extension_that_can_not_be_loaded_is_one_error_that_names_it(extensio
     assert {kind: list(known) for kind, known in parts.KINDS.items()} == before
 
 
+def test_an_extension_that_fails_in_a_library_is_told_its_own_line(extension):
+    path = extension("import json\n\njson.loads('{')\n")
+    with pytest.raises(InputError, match=r"mine\.py can't be loaded: .* \(line 3 of .*mine\.py\)$"):
+        parts.load([path])
+
+
 def test_two_extensions_can_not_have_parts_of_one_name(extension):
     first, second = extension(OPTIMIZER), extension(OPTIMIZER, "other.py")
     with pytest.raises(InputError, match=r"optimizer plain: both .*mine\.py and .*other\.py"):

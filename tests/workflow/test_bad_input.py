@@ -170,6 +170,12 @@ def test_a_value_given_on_the_command_line_changes_the_study(project, snakemake,
     assert "_seed0.jsonl" not in run.stdout
 
 
+def test_a_start_page_that_is_not_there_is_refused(project, snakemake):
+    run = snakemake(project, "-n", "--configfile", BASE, "--config", "start_page=none.html")
+    assert_refused(run, project)
+    assert "start_page: there is no file none.html below" in run.stdout
+
+
 def test_a_study_file_that_does_not_exist_is_named(project, snakemake):
     """By Snakemake itself, which reads it first: its words, and its traceback."""
     run = snakemake(project, "--cores", 1, "--configfile", "studies/absent.yaml")

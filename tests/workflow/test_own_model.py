@@ -1,5 +1,5 @@
 """What a reader makes of the project without changing it: a study of a model of its own on a folder
-of images, here with fewer steps."""
+of images, and another paper. Each runs here with fewer steps, by the commands that it names."""
 
 import json
 import subprocess
@@ -42,3 +42,27 @@ def test_a_vision_transformer_is_trained_on_a_folder_of_images(project, snakemak
     report = (results / "report.html").read_text()
     assert "Does a small vision transformer need clipping?" in report
     assert "Tiny ViT" in (results / "tables/vit.html").read_text() + report
+
+
+def test_another_paper_is_made_of_four_files(project, snakemake):
+    options = smaller(
+        project, "examples/label-smoothing/study.yaml", iterations=[4], seeds=[0, 1, 2]
+    )
+    done = snakemake(project, *options)
+    assert done.returncode == 0, done.stdout
+    results = project / "results/label-smoothing"
+    cells = pd.read_csv(results / "cells.csv")
+    assert sorted(cells.objective.unique()) == [
+        *("cross-entropy", "smoothed:epsilon=0.1", "smoothed:epsilon=0.3")
+    ]
+    assert len(cells) == 18
+    claims = pd.read_csv(results / "claims.csv").set_index("id")
+    assert list(claims.index) == ["S1", "S2", "S3", "S4", "S5"]
+    assert claims.verdict["S5"] == "supported"
+    assert "smoothed labels (epsilon=0.1) less cross-entropy" in claims.reason["S1"]
+    start = (results / "workflow.rst").read_text()
+    assert "5 statements on label smoothing were checked." in " ".join(start.split())
+    assert "Is that so where images are few?" in start
+    assert "gradient clipping" not in start
+    figures = {path.stem for path in (results / "figures").glob("*.svg")}
+    assert figures == {"accuracy-by-smoothing", "forest", "smoothing-curves"}

@@ -69,6 +69,8 @@ try:
     named = "the module's config" if AS_MODULE else ", ".join(map(str, workflow.configfiles))
     STUDY = further.extended(study.parse(config, named))
     CLAIMS = exhibits.claims_of(STUDY)
+    if STUDY.start_page:
+        text.own(STUDY.start_page)
     RUNS = cells.runs_of(grid.cells(STUDY))
     # What each job trains, by name.
     PACKS = {pack.name: pack for pack in packs.of_study(STUDY, RUNS)}

@@ -107,7 +107,10 @@ rule pages:
         trained=f"{RESULTS}/trained.json",
         verdicts=VERDICTS,
         claims=STUDY.claims or [],
-        template=SRC / "clipgrid/reporting/templates/start-page.html",
+        template=[
+            SRC / "clipgrid/reporting/templates/start-page.html",
+            *([STUDY.start_page] if STUDY.start_page else []),
+        ],
     output:
         start=f"{RESULTS}/workflow.rst",
         checklist=report(

@@ -1,8 +1,7 @@
 """The rules by which claims are decided, as a file of claims states them: one model a statistic."""
 
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
@@ -10,6 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 from clipgrid.judging.measures import EVENTS, UNITS
 from clipgrid.study import axes, parts
 from clipgrid.study.cells import Clip
+from clipgrid.study.chosen import OneOf
 from clipgrid.study.config import Selection, with_axes
 from clipgrid.study.fields import Iterations, Settings, shown, some
 
@@ -46,16 +46,6 @@ def quantity(value: Any) -> Any:
         right = f"must be a number with its unit ({units}), as in 0.5 points"
         raise ValueError(f"{shown(value)} {right}")
     return float(match[1]), match[2]
-
-
-@dataclass(frozen=True)
-class OneOf:
-    """Tells editors the words that are known, listed when they ask, as parts may be added."""
-
-    words: Callable[[], list[str]]
-
-    def __get_pydantic_json_schema__(self, core: Any, handler: Any) -> dict[str, Any]:
-        return {"type": "string", "enum": self.words()}
 
 
 def name_of(kind: str) -> Any:

@@ -19,8 +19,10 @@ def start_page(evidence: Evidence, judged: dict[str, Any], trained: dict) -> str
     study, table = evidence.study, judged["claims"]
     cells = reported(evidence)
     external = table.section == "external"
+    ours = "start-page.html"
     page = text.page(
-        "start-page.html",
+        text.own(study.start_page) if study.start_page else ours,
+        base=ours,
         **judged | {"claims": verdicts.by_decision(table[~external])},
         study=study,
         number=int((~external).sum()),

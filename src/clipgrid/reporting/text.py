@@ -8,20 +8,36 @@ import json
 import re
 import textwrap
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
+
+from clipgrid import InputError
+from clipgrid.study.faults import place_of
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
 
+OWN = "own"
+
+
 @cache
 def environment() -> "Environment":
-    """The templates of the report's pages: all that they are given is escaped, but for Markup."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
+    """The templates of the report's pages, ours and, behind OWN, those below this folder: all that
+    they are given is escaped, but for Markup."""
+    from jinja2 import (
+        ChoiceLoader,
+        Environment,
+        FileSystemLoader,
+        PackageLoader,
+        PrefixLoader,
+        StrictUndefined,
+    )
 
+    theirs = PrefixLoader({OWN: FileSystemLoader(Path())})
     return Environment(
-        loader=PackageLoader("clipgrid.reporting"),
+        loader=ChoiceLoader([PackageLoader("clipgrid.reporting"), theirs]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -30,8 +46,33 @@ def environment() -> "Environment":
 
 
 def page(template: str, **values: Any) -> str:
-    """A template of ours, with these values in it."""
-    return environment().get_template(template).render(values)
+    """A template with these values in it. InputError for one of a study's own that fails."""
+    if not template.startswith(OWN):
+        return environment().get_template(template).render(values)
+    try:
+        return environment().get_template(template).render(values)
+    except Exception as error:  # whatever it does
+        raise failed(template, error) from error
+
+
+def own(template: str) -> str:
+    """The name of a study's own template. InputError where it isn't one."""
+    try:
+        environment().get_template(f"{OWN}/{template}")
+    except Exception as error:  # whatever is in the file
+        raise failed(f"{OWN}/{template}", error) from error
+    return f"{OWN}/{template}"
+
+
+def failed(template: str, error: Exception) -> InputError:
+    from jinja2 import TemplateNotFound
+
+    file = template.removeprefix(f"{OWN}/")
+    if isinstance(error, TemplateNotFound) and error.name == template:
+        return InputError(f"start_page: there is no file {file} below {Path.cwd()}")
+    at = getattr(error, "lineno", None)
+    where = f" (line {at} of {file})" if at else place_of(error)
+    return InputError(f"start_page: {file} is no template that works: {error}{where}")
 
 
 def as_caption(html: str) -> str:

@@ -81,6 +81,16 @@ def each(kind: str, read: Callable[[str, Any], Any]) -> PlainValidator:
 
 
 @dataclass(frozen=True)
+class OneOf:
+    """Tells editors the words that are known, listed when they ask, as parts may be added."""
+
+    words: Callable[[], list[str]]
+
+    def __get_pydantic_json_schema__(self, core: Any, handler: Any) -> dict[str, Any]:
+        return {"type": "string", "enum": self.words()}
+
+
+@dataclass(frozen=True)
 class ByName:
     """Tells editors the settings of each part of a kind, made when they ask."""
 

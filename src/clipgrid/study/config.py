@@ -21,7 +21,7 @@ from pydantic import (
 
 from clipgrid.study import axes, grid, parts, paths
 from clipgrid.study.cells import Text, Training, any_of
-from clipgrid.study.chosen import Models, Optimizers
+from clipgrid.study.chosen import Models, OneOf, Optimizers
 from clipgrid.study.faults import StudyError, explained, key_path, listed
 from clipgrid.study.fields import (
     Look,
@@ -49,6 +49,11 @@ def known_dataset(name: Any) -> str:
     return str(name)
 
 
+def known_figure(name: Any) -> str:
+    parts.find("figure", str(name))
+    return str(name)
+
+
 def not_taken(name: str) -> str:
     """The name of an experiment. ValueError for that of another page of the report."""
     if name in TAKEN:
@@ -57,6 +62,9 @@ def not_taken(name: str) -> str:
 
 
 # ---- the file --------------------------------------------------------------------------------
+
+
+FigureName = Annotated[str, PlainValidator(known_figure), OneOf(lambda: parts.names("figure"))]
 
 
 class Data(Settings):
@@ -183,6 +191,11 @@ class Study(Settings):
     """What all trajectories share."""
     claims: paths.NamedPath | None = None
     """File of the statements that are judged, if any."""
+    figures: list[FigureName] | None = None
+    """The figures across the study that the report has. None: all."""
+    start_page: paths.NamedPath | None = None
+    """A Jinja template of the report's start page, in the place of ours; it is code, as extensions
+    are."""
     further: list[Selected] = Field(default_factory=list)
     """Cells of its experiments that have more seeds, as open claims go on with them: `python -m
     clipgrid next-look` finds them."""

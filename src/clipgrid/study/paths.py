@@ -12,7 +12,7 @@ from clipgrid.study import code
 from clipgrid.study.fields import shown
 
 OURS = ("workflow", "src", "report", "notebooks", "envs", "slurm", "profiles", "studies", "tests",
-        "docs", "benchmarks")  # fmt: skip
+        "docs", "benchmarks", "examples")  # fmt: skip
 """Folders of a checkout: what is written there would overwrite, or be deleted with, the project."""
 LONGEST = 200  # bytes of a file's name; file systems have 255
 

@@ -34,9 +34,10 @@ TABLES = {VERDICTS: 1, EXTERNAL: 1}
 
 
 def of(study: Study) -> list[Part]:
-    """The figures of a study, by category and order: ours, and those of its extensions. Those of
-    claims need claims."""
-    known = [parts.find("figure", name) for name in parts.names("figure")]
+    """The figures of a study, by category and order: those that it names, or else ours and those of
+    its extensions. Those of claims need claims."""
+    names = parts.names("figure") if study.figures is None else study.figures
+    known = [parts.find("figure", name) for name in names]
     drawn = [f for f in known if study.claims or f.about["category"] not in TABLES]
     return sorted(drawn, key=lambda part: (part.about["category"], part.about["order"], part.name))
 

@@ -143,9 +143,12 @@ def study_commands(commands) -> None:
     command = add(
         commands,
         pages,
-        "write the start page of a study's report, and its checklist",
-        "Writes workflow.rst, tables.tex and tables/checklist.html beside the study.",
+        "write a study's checklist, and one LaTeX document of all its tables",
+        "Writes tables/checklist.html, tables.tex and workflow.rst beside the study.",
     )
+    command.add_argument("--study", type=Path, required=True, help="study.json of its results")
+
+    command = add(commands, report, "write a study's report", "Writes report.html beside it.")
     command.add_argument("--study", type=Path, required=True, help="study.json of its results")
 
     command = add(
@@ -279,6 +282,12 @@ def pages(study):
     from clipgrid.reporting.report import pages
 
     pages(study)
+
+
+def report(study):
+    from clipgrid.reporting.report import report
+
+    report(study)
 
 
 def plan(study, job_seconds=None):

@@ -18,11 +18,11 @@ def report(browser, request) -> Path:
 
 @pytest.fixture(scope="module")
 def open_report(browser, report):
-    """Opens the report in a window of a width and a height: a page that keeps what it requested
-    and what it had to complain about, in any of its frames."""
+    """Opens the report at an address in it, in a window of a width and a height: a page that keeps
+    what it requested and what it had to complain about."""
     contexts = []
 
-    def opened(width: int = 1366, height: int = 768) -> Page:
+    def opened(address: str = "", width: int = 1366, height: int = 768, file: str = "") -> Page:
         context = browser.new_context(viewport={"width": width, "height": height})
         contexts.append(context)
         page = context.new_page()
@@ -31,8 +31,8 @@ def open_report(browser, report):
         page.on("websocket", lambda socket: page.requests.append(socket.url))
         page.on("pageerror", lambda error: page.errors.append(str(error)))
         page.on("console", lambda line: line.type == "error" and page.errors.append(line.text))
-        page.goto(report.as_uri())
-        expect(page.locator("h1.title")).to_be_visible()
+        page.goto((report.with_name(file) if file else report).as_uri() + address)
+        expect(page.locator("h1").first).to_be_visible()
         return page
 
     yield opened

@@ -1,387 +1,307 @@
 """The report as a reader has it: opened in a browser, without a network, and clicked through."""
 
-import html
 import re
-from dataclasses import dataclass
-from pathlib import PurePosixPath
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from clipgrid.reporting import text
-
 TITLE = "A trial of everything"
-CATEGORIES = [
-    "1 Verdicts",
-    "2 Section 3.3.1, AlexNet",
-    "2 Section 3.3.2, VGGNet",
-    "2 Section 3.3.3, ResNet",
-    "2 Section 4.1.1, Moving average",
-    "2 Section 4.2.1, Augmentation",
-    "3 Clipping at work",
-    "4 External validation",
-    "5 Provenance",
-]
 CLAIMS = [
     *(f"Q{number}" for number in range(1, 10)),
     *(f"C{number}" for number in range(1, 21)),
     *(f"D{number}" for number in range(1, 22)),
 ]
 FACTS = [f"E{number}" for number in range(1, 12)]
-VERDICTS = {
-    "supported",
-    "partly",
-    "depends",
-    "refuted",
-    "no effect that matters",
-    "not applicable",
-    "inconclusive",
-    "ill-posed",
-    "self-contradicted",
-    "not comparable",
-}
-LAPTOP = (1366, 768)
-PHONE = (390, 844)
+LAPTOP = {"width": 1280, "height": 800}
+PHONE = {"width": 390, "height": 844}
 WINDOWS = pytest.mark.parametrize("window", [LAPTOP, PHONE], ids=["laptop", "phone"])
-
-# Snakemake's page: a menu, and beside it what is shown.
-MENU = "nav.h-screen"
-SHOWN = "#app > div > div.grow"
-
-LOOK_AT_IMAGE = """async image => {
-    await image.decode().catch(() => {});
-    const {left, right, top, width, height} = image.getBoundingClientRect();
-    return {drawn: image.naturalWidth > 0 && width > 0 && height > 0, left, right, top};
-}"""
-LOOK_AT_PAGE = """async body => {
-    const images = [...body.querySelectorAll("img")];
-    await Promise.all(images.map(image => image.decode().catch(() => {})));
-    return {
-        text: body.innerText,
-        rows: [...body.querySelectorAll("table")].map(table => table.rows.length),
-        cells: [...body.querySelectorAll("th, td")].map(cell => cell.innerText),
-        figures: [...body.querySelectorAll("img, svg")].map(
-            figure => figure.naturalWidth ?? figure.getBoundingClientRect().width),
-    };
-}"""
-
-
-@dataclass
-class Exhibit:
-    """An entry of the menu, and what a reader saw who opened it."""
-
-    category: str
-    label: str
-    path: str
-    caption: str
-    figure: dict | None  # where it is one
-    page: dict | None  # where it is a table or a notebook
-
-
-def menu(page: Page) -> Locator:
-    return page.locator(MENU)
-
-
-def stand_still(page: Page) -> None:
-    """Wait for the menu to have slid to its width: a click on what still moves can miss it."""
-    menu(page).evaluate("menu => Promise.all(menu.getAnimations().map(slide => slide.finished))")
-
-
-def go_home(page: Page) -> None:
-    menu(page).locator("ol a").first.click()
-    stand_still(page)
-
-
-def close_menu(page: Page) -> None:
-    menu(page).locator("h1 a").click()
-    expect(menu(page)).to_have_css("width", "0px")
-
-
-def categories(page: Page) -> list[str]:
-    """The entries of the menu below its heading `Results`."""
-    entries = menu(page).locator("ul > li").all_inner_texts()
-    return entries[[entry.lower() for entry in entries].index("results") + 1 :]
-
-
-def open_category(page: Page, category: str) -> Locator:
-    """Its rows, of which each has a label, a button that shows the exhibit, and one for more."""
-    go_home(page)
-    menu(page).get_by_role("link", name=category, exact=True).click()
-    stand_still(page)
-    return menu(page).locator("tbody tr")
-
-
-def open_exhibit(page: Page, category: str, label: str) -> None:
-    open_category(page, category).filter(has_text=label).locator("a").first.click()
-
-
-def in_frame(page: Page) -> Locator:
-    """The body of the HTML page that is shown, loaded."""
-    frame = page.locator(f"{SHOWN} > iframe").element_handle().content_frame()
-    frame.wait_for_url(re.compile("^data:text/html"))
-    return frame.locator("body")
-
-
-def look(page: Page, category: str, row: Locator) -> Exhibit:
-    """Open an exhibit by the two buttons of its row, and return to its category."""
-    label = row.locator("td").first.inner_text()
-    show, tell = row.locator("a").all()
-    show.click()
-    path = page.evaluate("app.state.resultPath")
-    figure = body = None
-    if path.endswith(".svg"):
-        figure = page.locator(f"{SHOWN} img").evaluate(LOOK_AT_IMAGE)
-    else:
-        body = in_frame(page).evaluate(LOOK_AT_PAGE)
-    tell.click()
-    caption = menu(page).locator(".prose").inner_text()
-    menu(page).locator("ol").get_by_role("link", name=category, exact=True).click()
-    return Exhibit(category, label, path, caption, figure, body)
 
 
 @pytest.fixture(scope="module")
 def page(open_report):
-    """The page on which `exhibits` are opened."""
-    return open_report(*LAPTOP)
+    """A page that tests read, and on which they leave nothing open."""
+    return open_report(**LAPTOP)
 
 
-@pytest.fixture(scope="module")
-def exhibits(page):
-    """Every exhibit in the menu's order, and nothing in the menu that was not opened."""
-    for entry in ("Workflow", "Statistics", "About"):
-        go_home(page)
-        menu(page).get_by_role("link", name=entry, exact=True).click()
-    go_home(page)
-    seen = []
-    for category in categories(page):
-        rows = open_category(page, category)
-        seen += [look(page, category, row) for row in rows.all()]
-    return seen
+def claims(page: Page) -> Locator:
+    return page.locator("details.claim")
 
 
-@pytest.fixture(scope="module")
-def start_page(open_report):
-    """The report as it opens, of which tests read what it says."""
-    return open_report(*LAPTOP)
+def shown(page: Page) -> list[str]:
+    """The ids of the claims that are not filtered out."""
+    return page.locator("details.claim:visible").evaluate_all("all => all.map(one => one.id)")
 
 
-def verdicts(page: Page) -> Locator:
-    """The rows of the start page's tables of claims."""
-    return page.locator(".document table.verdicts tbody tr")
+def with_verdict(page: Page, verdict: str) -> list[str]:
+    return page.locator(f'details.claim[data-verdict="{verdict}"]').evaluate_all(
+        "all => all.map(one => one.id)"
+    )
 
 
-def exhibit_links(page: Page) -> list[Locator]:
-    return page.locator('.document a[href^="javascript:"]').all()
+def address(page: Page) -> str:
+    return urlsplit(page.url).fragment
 
 
-def named(link: Locator) -> str:
-    """The result that a link to an exhibit names."""
-    return re.search(r'resultPath: "(.*?)"', unquote(link.get_attribute("href")))[1]
+def chip(page: Page, verdict: str) -> Locator:
+    return page.get_by_role("group", name="Filter").get_by_role(
+        "button", name=re.compile(f"^{verdict}")
+    )
 
 
-# ---- everything ---------------------------------------------------------------------------------
+# ---- the first screen ---------------------------------------------------------------------------
 
 
-def test_nothing_is_requested_from_the_network(page, exhibits, report):
-    assert report.as_uri() in page.requests
-    schemes = {urlsplit(url).scheme for url in page.requests}
-    assert schemes <= {"file", "data", "blob"}, page.requests
+def test_the_first_screen_says_what_was_asked_and_what_was_found(page):
+    expect(page.locator("h1")).to_have_text(TITLE)
+    for part in ("h1", ".asked", ".answer", "#top img", ".tally >> nth=0"):
+        expect(page.locator(part).first).to_be_in_viewport(ratio=1)
+    expect(page.locator(".answer")).to_contain_text("Of 20 statements tested on trained nets")
+    expect(page.locator(".answer")).to_contain_text("Against no clipping, λ = 1 changed")
 
 
-def test_no_error_is_logged(page, exhibits):
+def test_claims_that_are_tested_come_first_and_all_are_there(page):
+    headings = page.locator("#claims .group h3").all_inner_texts()
+    assert headings[0].startswith("Tested on this study's runs")
+    tally = page.locator(".tally").first.inner_text()
+    tested = page.locator("#test details.claim")
+    assert tested.count() == sum(map(int, re.findall(r"\d+(?= [a-z])", tally))) // 2 == 20
+    ids = claims(page).evaluate_all("all => all.map(one => one.id)")
+    assert sorted(ids) == sorted([*CLAIMS, *FACTS])
+
+
+def test_nothing_that_a_reader_sees_is_empty_or_no_number(page):
+    cells = page.locator("td").all_inner_texts()
+    assert [cell for cell in cells if re.search(r"\bnan\b", cell, re.IGNORECASE)] == []
+    tables = page.locator("table").evaluate_all("all => all.map(table => table.rows.length)")
+    assert min(tables) > 1
+    assert re.search(r"{{|}}|{%|%}|None\b", page.locator("main").inner_text()) is None
+
+
+# ---- a claim ------------------------------------------------------------------------------------
+
+
+def test_the_address_of_a_claim_opens_it_with_its_reason_and_its_exhibit(open_report):
+    page = open_report("#C8", **LAPTOP)
+    claim = page.locator("#C8")
+    expect(claim.locator("> summary")).to_be_in_viewport()
+    expect(claim).to_contain_text("Its seeds were looked at before the rules were fixed")
+    expect(claim.locator("img")).to_be_visible()
+    assert page.locator("details.claim[open]").count() == 1
+    claim.get_by_role("link", name="Steps to a target").click()
+    expect(page.locator("#figure-time-to-target")).to_be_in_viewport()
+    page.go_back()
+    assert address(page) == "C8"
+    expect(claim.locator("> summary")).to_be_in_viewport()
+
+
+def test_opening_rows_moves_the_address_and_back_goes_back(open_report):
+    page = open_report(**LAPTOP)
+    for key in ("C3", "D2"):
+        page.locator(f"#{key} .statement").click()
+        expect(page.locator(f"#{key} .body")).to_be_visible()
+        assert address(page) == key
+    page.go_back()
+    assert address(page) == "C3"
+    expect(page.locator("#D2 .body")).to_be_hidden()
+    expect(page.locator("#C3 .body")).to_be_visible()
+    page.go_back()
+    assert address(page) == ""
+    assert page.locator("details.claim[open]").count() == 0
+    page.go_forward()
+    expect(page.locator("#C3 .body")).to_be_visible()
+
+
+def test_a_row_opens_by_keyboard(open_report):
+    page = open_report(**LAPTOP)
+    page.locator("#C3 > summary").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#C3 .body")).to_be_visible()
+
+
+# ---- filter, group, search ----------------------------------------------------------------------
+
+
+def test_verdicts_filter_the_claims_and_the_address_follows(open_report):
+    page = open_report(**LAPTOP)
+    chip(page, "refuted").click()
+    refuted = with_verdict(page, "refuted")
+    assert shown(page) == refuted
+    assert address(page) == "verdict=refuted"
+    chip(page, "partly").click()
+    assert sorted(shown(page)) == sorted([*refuted, *with_verdict(page, "partly")])
+    page.reload()
+    assert sorted(shown(page)) == sorted([*refuted, *with_verdict(page, "partly")])
+    page.go_back()
+    assert shown(page) == refuted
+    page.go_back()
+    assert len(shown(page)) == len(CLAIMS) + len(FACTS)
+
+
+def test_a_verdict_of_the_tally_leads_to_its_claims(open_report):
+    page = open_report(**LAPTOP)
+    page.locator(".tally").get_by_role("link", name="6 supported").click()
+    assert shown(page) == with_verdict(page, "supported")
+    expect(page.get_by_role("heading", name="Claims", exact=True)).to_be_in_viewport()
+
+
+def test_the_link_of_a_claim_shows_it_whatever_was_filtered(open_report):
+    page = open_report("#verdict=refuted", **LAPTOP)
+    page.evaluate("location.hash = 'C8'")
+    expect(page.locator("#C8 .body")).to_be_visible()
+
+
+def test_claims_are_grouped_by_verdict_and_back(open_report):
+    page = open_report(**LAPTOP)
+    before = shown(page)
+    page.get_by_role("button", name="group by verdict").click()
+    groups = page.locator("#list .group:visible")
+    assert "refuted" in groups.locator("h3").all_inner_texts()
+    for group in groups.all():
+        verdicts = group.locator("details.claim").evaluate_all("c => c.map(c => c.dataset.verdict)")
+        assert set(verdicts) == {group.locator("h3").inner_text()}
+    assert sorted(shown(page)) == sorted(before)
+    page.go_back()
+    assert shown(page) == before
+
+
+def test_the_search_finds_claims_exhibits_and_cells(open_report):
+    page = open_report(**LAPTOP)
+    page.get_by_role("searchbox").fill("moving average")
+    found = page.locator("#found li").all_inner_texts()
+    assert "The article's sections" not in found
+    assert {"Section 4.1.1: Moving average", "Moving average, paired"} <= set(found)
+    assert {"C13", "C17"} <= set(shown(page))
+    assert "C3" not in shown(page)
+
+    page.get_by_role("searchbox").fill("vgg11 T4")
+    names = page.locator("#rows tbody td:first-child").all_inner_texts()
+    assert names
+    assert all("vgg11" in name and "T4" in name for name in names)
+    page.locator("#found").get_by_role("link", name=f"{len(names)} of 56 cells").click()
+    expect(page.get_by_role("heading", name="All cells")).to_be_in_viewport()
+    assert address(page) == "find=vgg11+T4"
+    page.go_back()  # one step, however many letters were typed
+    assert page.get_by_role("searchbox").input_value() == ""
+    expect(page.locator("#rows tbody tr")).to_have_count(56)
+
+    page.get_by_role("searchbox").fill("xyzzy")
+    expect(page.get_by_text("No claim matches.")).to_be_visible()
+    expect(page.get_by_text("No cell matches.")).to_be_visible()
+
+
+# ---- exhibits -----------------------------------------------------------------------------------
+
+
+@WINDOWS
+def test_every_figure_is_drawn_with_its_title_and_caption_and_fits_the_window(open_report, window):
+    page = open_report(**window)
+    figures = page.locator("figure.exhibit")
+    assert figures.count() == 19
+    for figure in figures.all():
+        assert figure.locator(":is(h2, h3, h4)").inner_text()
+        assert len(figure.locator("figcaption").inner_text()) > 40
+        image = figure.locator("img")
+        assert image.evaluate("async i => { await i.decode(); return i.naturalWidth; }") > 100
+        box = image.bounding_box()
+        assert 0 <= box["x"] < box["x"] + box["width"] <= window["width"]
+        assert box["height"] > 20
+
+
+@WINDOWS
+def test_nothing_is_wider_than_the_window(open_report, window):
+    page = open_report(**window)
+    rows = "main details:not(td *)"
+    page.locator(rows).evaluate_all("all => { for (const one of all) one.open = true; }")
+    assert page.evaluate("document.documentElement.scrollWidth") <= window["width"]
+    if window == LAPTOP:  # on a phone, wide tables scroll by themselves
+        wide = page.locator(".wide").evaluate_all(
+            "w => w.filter(w => w.scrollWidth > w.clientWidth)"
+        )
+        assert len(wide) == 0
+
+
+# ---- phone --------------------------------------------------------------------------------------
+
+
+def test_on_a_phone_the_menu_is_closed_and_the_answer_is_on_the_first_screen(open_report):
+    page = open_report(**PHONE)
+    expect(page.locator("h1")).to_be_in_viewport(ratio=1)
+    expect(page.locator(".answer")).to_be_in_viewport()
+    expect(page.get_by_role("link", name="Provenance", exact=True)).to_be_hidden()
+    page.get_by_text("Contents", exact=True).click()
+    page.get_by_role("link", name="Provenance", exact=True).click()
+    expect(page.get_by_role("heading", name="Provenance")).to_be_in_viewport()
+
+
+def test_on_a_phone_claims_are_cards(open_report):
+    page = open_report("#claims", **PHONE)
+    for key in ("C3", "D1", "E1"):
+        card = page.locator(f"#{key}")
+        parts = [card.locator(f".{name}").bounding_box() for name in ("id", "verdict", "statement")]
+        key_box, verdict, statement = parts
+        assert abs(key_box["y"] - verdict["y"]) < 8  # the key and the verdict head the card
+        assert statement["y"] > key_box["y"]
+        assert statement["width"] > 300
+        assert verdict["x"] + verdict["width"] <= PHONE["width"]
+
+
+# ---- paper --------------------------------------------------------------------------------------
+
+
+def test_paper_has_the_whole_report_and_the_screen_is_as_before(open_report, tmp_path):
+    page = open_report("#verdict=refuted", **LAPTOP)
+    page.evaluate("""addEventListener("beforeprint", () => {
+        const seen = each => each.checkVisibility() && each.getBoundingClientRect().height > 0;
+        const all = selector => [...document.querySelectorAll(selector)];
+        window.printed = {
+            claims: all("details.claim").filter(c => seen(c.querySelector(".body"))).map(c => c.id),
+            figures: all("figure img").filter(seen).length,
+            closed: all("main details:not([open], .compared)").length,
+        };
+    })""")
+    pdf = page.pdf(format="A4")
+    printed = page.evaluate("window.printed")
+    assert sorted(printed["claims"]) == sorted([*CLAIMS, *FACTS])
+    assert (printed["figures"], printed["closed"]) == (19, 0)
+    assert len(re.findall(rb"/Type\s*/Page\b", pdf)) > 20
+    assert shown(page) == with_verdict(page, "refuted")
+    assert page.locator("details.claim[open]").count() == 0
+    page.emulate_media(media="print")
+    for hidden in ("nav", ".tools", "#rows"):
+        expect(page.locator(hidden)).to_be_hidden()
+    expect(page.get_by_text("On paper they are left out")).to_be_visible()
+
+
+# ---- offline, without errors --------------------------------------------------------------------
+
+
+def test_nothing_is_requested_and_no_error_is_logged(open_report, report):
+    page = open_report("#C8", **LAPTOP)
+    page.evaluate("for (const each of document.querySelectorAll('details')) each.open = true")
+    page.get_by_role("searchbox").fill("alexnet")
+    chip(page, "refuted").click()
+    page.get_by_role("button", name="group by verdict").click()
+    page.pdf()
+    assert {url for url in page.requests if not url.startswith("data:")} == {report.as_uri()}
     assert page.errors == []
 
 
-def test_every_result_of_the_report_is_in_the_menu(page, exhibits):
-    assert {e.path for e in exhibits} == set(page.evaluate("Object.keys(results)"))
+# ---- Snakemake's own report ---------------------------------------------------------------------
+
+MENU = "nav.h-screen"
 
 
-def test_every_figure_is_drawn(exhibits):
-    figures = [e for e in exhibits if e.figure]
-    assert figures
-    assert [e.path for e in figures if not e.figure["drawn"]] == []
-
-
-def test_every_page_has_text(exhibits):
-    pages = [e for e in exhibits if e.page]
-    assert pages
-    assert [e.path for e in pages if not e.page["text"].strip()] == []
-
-
-def test_every_table_has_rows(exhibits):
-    """The study's settings are a text."""
-    tables = [e for e in exhibits if "/tables/" in e.path and "settings" not in e.path]
-    assert tables
-    assert [e.path for e in tables if max(e.page["rows"], default=0) < 2] == []
-
-
-def test_every_notebook_shows_its_figures(exhibits):
-    notebooks = [e for e in exhibits if "/notebooks/" in e.path]
-    assert notebooks
-    assert [e.path for e in notebooks if not e.page["figures"]] == []
-    assert [e.path for e in notebooks if not all(e.page["figures"])] == []
-
-
-def test_no_cell_of_a_table_shows_a_nan(exhibits, start_page):
-    cells = [(e.path, cell) for e in exhibits if e.page for cell in e.page["cells"]]
-    cells += [("start page", c) for c in start_page.locator(".document td").all_inner_texts()]
-    assert [(name, c) for name, c in cells if re.search(r"\bnan\b", c, re.IGNORECASE)] == []
-
-
-def test_every_exhibit_has_a_caption_without_a_trace_of_its_template(exhibits):
-    assert [e.path for e in exhibits if not e.caption.strip()] == []
-    assert [e.caption for e in exhibits if re.search(r"{{|}}|{%|%}", e.caption)] == []
-
-
-# ---- menu ---------------------------------------------------------------------------------------
-
-
-def test_the_menu_reads_like_the_paper(start_page):
-    assert categories(start_page) == CATEGORIES
-
-
-def test_the_entries_of_a_category_stand_in_the_order_of_their_numbers(exhibits):
-    for category in CATEGORIES:
-        labels = [e.label for e in exhibits if e.category == category]
-        numbers = [int(label.split()[0]) for label in labels]
-        assert numbers == list(range(1, len(numbers) + 1)), labels
-
-
-@WINDOWS
-def test_a_figure_is_as_wide_as_the_window_at_most(open_report, window):
-    page = open_report(*window)
-    open_exhibit(page, "3 Clipping at work", "Gradient norms")
-    close_menu(page)
-    figure = page.locator(f"{SHOWN} img").evaluate(LOOK_AT_IMAGE)
-    assert figure["drawn"]
-    assert 0 <= figure["left"] < figure["right"] <= window[0]
-
-
-def test_a_figure_that_is_taller_than_the_window_can_be_seen_from_its_top(open_report):
-    page = open_report(1366, 300)
-    open_exhibit(page, "2 Section 3.3.1, AlexNet", "Learning curves")
-    figure = page.locator(f"{SHOWN} img").evaluate(LOOK_AT_IMAGE)
-    assert figure["drawn"]
-    assert figure["top"] >= 0
-
-
-def test_the_cells_are_filtered_by_the_words_that_are_typed(open_report):
-    page = open_report(*LAPTOP)
-    open_exhibit(page, "5 Provenance", "All cells")
-    body = in_frame(page)
-    rows = body.locator("tbody tr")
-    names = rows.locator("td:first-child").all_inner_texts()
-    wanted = [name for name in names if "vgg11" in name and "T4" in name]
-    assert 0 < len(wanted) < len(names)
-
-    body.get_by_role("searchbox").fill("vgg11 T4")
-    visible = rows.filter(visible=True).locator("td:first-child")
-    expect(visible).to_have_text(wanted)
-    body.get_by_role("searchbox").fill("")
-    expect(visible).to_have_text(names)
-
-
-# ---- start page ---------------------------------------------------------------------------------
-
-
-@WINDOWS
-def test_the_start_page_opens_at_its_top(open_report, window):
-    page = open_report(*window)
-    close_menu(page)
-    title = page.locator("h1.title")
-    expect(title).to_have_text(TITLE)
-    expect(title).to_be_in_viewport(ratio=1)
-
-
-def test_the_title_is_seen_beside_the_open_menu(start_page):
-    expect(start_page.locator("h1.title")).to_be_in_viewport(ratio=1)
-
-
-def test_the_way_home_leads_to_the_top_of_the_start_page(open_report):
-    page = open_report(*LAPTOP)
-    open_exhibit(page, "1 Verdicts", "All claims")
-    go_home(page)
+def test_snakemakes_own_report_shows_its_exhibits_and_leads_to_ours(open_report):
+    page = open_report(file="workflow.html", width=1366, height=300)
+    expect(page.locator(".document")).to_contain_text("report.html")
     expect(page.locator("h1.title")).to_be_in_viewport(ratio=1)
-
-
-def test_the_start_page_begins_with_the_verdicts(start_page):
-    headings = start_page.locator(".document h1, .document h2").all_inner_texts()
-    assert headings[:2] == [TITLE, "Verdicts"]
-    expect(verdicts(start_page).first).to_be_in_viewport()
-
-
-def test_each_claim_has_a_row_with_its_verdict_and_its_section(start_page):
-    rows = [row.locator("td").all_inner_texts() for row in verdicts(start_page).all()]
-    sections = dict(row[0].split("\n§ ") for row in rows if not row[0].startswith("E"))
-    assert sorted(sections) == sorted(CLAIMS)
-    for table in start_page.locator("table.verdicts").all():  # in the order of the file
-        ids = [text.split("\n")[0] for text in table.locator("td:first-child").all_inner_texts()]
-        assert ids == [key for key in (*CLAIMS, *FACTS) if key in ids]
-    assert all(re.fullmatch(r"[1-4](\.\d)*", section) for section in sections.values())
-    assert len(rows) == len(CLAIMS) + len(FACTS)
-    assert {row[2].split("\n")[0] for row in rows} <= VERDICTS
-
-
-def test_tested_claims_come_first_with_a_count_of_their_own(start_page):
-    heading = start_page.locator(".document h3").first
-    expect(heading).to_contain_text("Tested on this study's runs")
-    table = start_page.locator(".document table.verdicts").first.locator("tbody tr")
-    counts = re.findall(r"\d+", heading.inner_text())
-    assert sum(map(int, counts)) == table.count() == 20
-
-
-def test_no_cell_of_the_start_page_is_a_bullet(start_page):
-    """A lone `-` in reStructuredText is an empty list."""
-    assert start_page.locator(".document td li").count() == 0
-
-
-def test_every_claim_links_to_an_exhibit_that_the_report_has(start_page):
-    links = exhibit_links(start_page)
-    assert len(links) >= len(CLAIMS)
-    assert {named(link) for link in links} <= set(start_page.evaluate("Object.keys(results)"))
-    for link in links:
-        assert PurePosixPath(named(link)).stem == link.inner_text()
-
-
-def test_the_link_of_a_claim_opens_the_exhibit_that_it_names(open_report):
-    page = open_report(*LAPTOP)
-    crumbs = menu(page).locator("ol")
-    places = {named(link): place for place, link in enumerate(exhibit_links(page))}
-    for name, place in places.items():
-        exhibit_links(page)[place].click()
-        expect(menu(page).get_by_text("Description", exact=True)).to_be_visible()
-        expect(crumbs.get_by_role("link").last).to_have_text(name)
-        expect(page.locator(SHOWN).locator("img, iframe")).to_be_visible()
-        go_home(page)
-
-
-@pytest.mark.parametrize("path", ['it\'s "here" & there.svg', "'); fail('", "\\%27%22</a>λ"])
-def test_a_link_shows_its_exhibit_whatever_signs_its_path_has(browser, path):
-    page = browser.new_page()
-    page.set_content(f'<a href="{html.escape(text.show_exhibit(path, "img"))}">show</a>')
-    page.evaluate("""path => {
-        window.results = {[path]: {data_uri: "data:,x"}};
-        window.app = {setView: view => { window.view = view; }};
-    }""", path)  # fmt: skip
-    page.locator("a").click()
-    page.wait_for_function("window.view")
-    view = page.evaluate("window.view")
-    page.close()
-    assert (view["resultPath"], view["contentPath"]) == (path, "data:,x")
-
-
-@WINDOWS
-def test_the_text_of_the_start_page_fits_the_window(open_report, window):
-    page = open_report(*window)
-    close_menu(page)
-    width, _ = window
-    texts = page.locator(".document").locator("h1, h2, p:not(td p), li:not(td li)")
-    assert texts.count() > 5
-    for part in texts.all():
-        box = part.bounding_box()
-        assert box["x"] >= 0, part.inner_text()
-        assert box["x"] + box["width"] <= width, part.inner_text()
-        assert part.evaluate("part => part.scrollWidth <= part.clientWidth"), part.inner_text()
-    shown = page.locator(SHOWN)
-    assert shown.evaluate("shown => shown.scrollWidth <= shown.clientWidth")
+    page.locator(MENU).get_by_role("link", name="2 Section 3.3.1, AlexNet", exact=True).click()
+    slide = "menu => Promise.all(menu.getAnimations().map(slide => slide.finished))"
+    page.locator(MENU).evaluate(slide)
+    page.locator(MENU).locator("tbody tr", has_text="Learning curves").locator("a").first.click()
+    image = page.locator("#app > div > div.grow img")
+    assert image.evaluate("async i => { await i.decode(); return i.naturalWidth; }") > 0
+    assert image.bounding_box()["y"] >= 0  # taller than the window, and seen from its top
+    assert page.errors == []
+    assert {urlsplit(url).scheme for url in page.requests} <= {"file", "data", "blob"}

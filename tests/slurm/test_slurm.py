@@ -249,4 +249,4 @@ def test_the_smoke_study_makes_its_report_on_the_cluster(home, cluster, snakemak
     here, there = (project / "results" / "smoke" for project in (home, smoke_run[0]))
     for table in ("cells.csv", "claims.csv"):
         assert (here / table).read_text() == (there / table).read_text()
-    assert (here / "report.html").stat().st_size > 1e6
+    assert (here / "report.html").stat().st_size > 1e5

@@ -4,6 +4,7 @@ import itertools
 import math
 
 import hypothesis
+import made_up
 import numpy as np
 import pandas as pd
 import pytest
@@ -118,6 +119,20 @@ def evidence(config, histories, tmp_path):
         return evidence
 
     return made_up
+
+
+@pytest.fixture
+def results(cells, config, tmp_path):
+    """A function of claims, of cells if they aren't these, and of changes of the config: a folder
+    with the results of such a study."""
+
+    def written(rows=(made_up.CLAIM,), cells=cells, **changes):
+        config.update({"claims": str(tmp_path / "claims.yaml"), **changes})
+        given = {key: value for key, value in config.items() if value is not None}
+        made_up.write(tmp_path, given, cells, rows)
+        return tmp_path
+
+    return written
 
 
 @pytest.fixture

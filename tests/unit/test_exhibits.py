@@ -1,22 +1,20 @@
-"""Tables, the start page and the checklist, from a made-up study whose numbers are known."""
+"""Tables, from a made-up study whose numbers are known."""
 
 import html
 import itertools
-import json
 import math
 import re
-from urllib.parse import unquote
 
 import numpy as np
 import pandas as pd
 import pytest
-from docutils.core import publish_parts
-from jinja2 import Environment
+import yaml
+from made_up import CLAIM, STATED, TWO_NAMES
 
 from clipgrid import InputError
 from clipgrid.__main__ import main
-from clipgrid.judging import claims, sums
-from clipgrid.reporting import exhibits, figures, report, start_page, tables, text, verdicts
+from clipgrid.judging import claims
+from clipgrid.reporting import exhibits, overview, tables, text, verdicts
 from clipgrid.study import axes
 from clipgrid.study import config as study
 from clipgrid.study.config import Experiment
@@ -99,7 +97,7 @@ def test_the_page_of_all_cells_has_a_row_and_a_command_a_cell(cells):
     assert page.count("<code>python -m clipgrid train") == len(cells)
 
 
-# ---- the start page ---------------------------------------------------------------------------
+# ---- what was found ---------------------------------------------------------------------------
 
 
 def test_kinds_of_clipping_are_told_apart(cells, of_kinds, kind_names):
@@ -108,7 +106,7 @@ def test_kinds_of_clipping_are_told_apart(cells, of_kinds, kind_names):
     assert set(tables.display(table).Clipping) == set(kind_names)
     # The article has no such kinds: only λ = 10 of the global norm is among its own.
     assert set(table.article_accuracy) == {"not given", "not run"}
-    assert [row["clip"] for row in start_page.outcomes(cells)] == kind_names
+    assert [row["clip"] for row in overview.outcomes(cells)] == kind_names
 
 
 def test_outcomes_are_counted_by_clip_at_the_last_step(cells):
@@ -116,156 +114,10 @@ def test_outcomes_are_counted_by_clip_at_the_last_step(cells):
     early = (cells.iterations == 500) & cells.ema.isna() & (cells.threshold == 10)
     cells.loc[bad & (cells.seed == 0), "status"] = "collapsed"
     cells.loc[early, "status"] = "collapsed"  # not at its end: it recovered
-    one, ten, none = start_page.outcomes(cells)
+    one, ten, none = overview.outcomes(cells)
     assert (one["percent"], one["never"], one["runs"]) == ("50.0", 0, 18)
     assert (ten["percent"], ten["never"], ten["collapsed"]) == ("0.0", 18, 0)
     assert (none["fires"], none["collapsed"], none["diverged"]) == (False, 6, 0)
-
-
-CLAIM = {
-    **{"id": "C1", "section": "3.3.1", "statement": "10% of λ_1 & more", "verdict": "refuted"},
-    **{"measure": "test_accuracy", "unit": "points", "effect": -1.25, "low": -2.0, "high": -0.5},
-    **{
-        "decided_by": "test",
-        "phrase": "抑制过拟合",
-        "p": 0.0001,
-        "n": 5,
-        "source": "",
-        "reason": "<why>",
-        "exhibit": "accuracy",
-    },
-    **{"how": "", "look": 1, "margin": 0.5, "compared": "λ = 1 less λ = 10", "above": "slower"},
-    **{
-        "p_against": 0.2,
-        "p_of_look": 0.02,
-        "model_effect": -1.1,
-        "model_low": -2.2,
-        "model_high": 0.1,
-    },
-    "model_inside": 0.75,
-}
-
-ABOUT = {
-    **{"name": "digits", "source": "scikit-learn", "licence": "CC BY 4.0", "checksum": "0" * 64},
-    **{"images": {"train": 9, "validation": 9, "test": 9}, "own_splits": ["test"]},
-    **{"unreadable": [], "converted": {}, "classes": list("ab")},
-}
-CLAIMS_FILE = """
-article: {author: A. N. Author, asks: "The article states <b>x</b>."}
-claims:
-  C1: {section: 3.3.1, kind: comparative, statement: x, family: x, exhibit: x,
-       rules: [{statistic: Newcombe, event: failed, claim: more often,
-                arm: {clips: [1]}, baseline: {clips: [inf]}}]}
-"""
-TRAINED = {
-    **{"cells": 4, "trajectories": 2, "steps_asked": 30, "steps_trained": 20},
-    **{"training_seconds": 300.0, "evaluation_seconds": 120.0, "readout_seconds": 60.0},
-    **{key: ["x"] for key in ("device", "processor", "python", "torch", "commit")},
-}
-
-
-@pytest.fixture
-def results(cells, config, tmp_path):
-    """A folder with the results of a study whose cells are these, as a function of its changes."""
-
-    def written(rows=(CLAIM,), **changes):
-        config["claims"] = str(tmp_path / "claims.yaml")
-        config.update(changes)
-        s = study.parse({key: value for key, value in config.items() if value is not None})
-        (tmp_path / "study.json").write_text(study.to_json(s))
-        (tmp_path / "data.json").write_text(json.dumps(ABOUT))
-        (tmp_path / "claims.yaml").write_text(CLAIMS_FILE)
-        cells.assign(experiments=" ".join(s.experiments)).to_csv(
-            tmp_path / "cells.csv", index=False
-        )
-        sums.seal(tmp_path, TRAINED)
-        pd.DataFrame(rows).to_csv(tmp_path / "claims.csv", index=False)
-        sums.seal(tmp_path, {}, sums.JUDGED)
-        (tmp_path / "tables").mkdir(exist_ok=True)
-        report.pages(tmp_path / "study.json")
-        return tmp_path
-
-    return written
-
-
-def shown_start_page(results):
-    """The start page as Snakemake shows it."""
-    template = Environment(trim_blocks=True, lstrip_blocks=True)
-    page = template.from_string((results / "workflow.rst").read_text()).render()
-    return publish_parts(page, writer="html")["html_body"]
-
-
-OWN = {"x": {"title": "X", "select": [{"optimizers": ["momentum"]}]}}
-
-
-@pytest.mark.parametrize("changes", [{}, {"experiments": OWN}, {"experiments": None}])
-def test_the_start_page_is_whole_with_the_articles_sections_and_without(results, changes):
-    page = shown_start_page(results(**changes))
-    assert "System Message" not in page
-    assert page.count("<h2>") == 5
-    assert ("The article states &lt;b&gt;x&lt;/b&gt;." in page) == (not changes)
-    rows = re.findall("<tr><td>([^<]*)</td><td>(500|1000)</td>", page)
-    assert rows == [(m, t) for m in ("AlexNet", "VGG-11") for t in ("500", "1000")]
-
-
-def test_arms_that_differ_on_any_axis_have_a_row_each(cells):
-    more = [cells.assign(schedule="cosine"), cells.assign(label_noise=0.4)]
-    rows = start_page.arms(pd.concat([cells, *more], ignore_index=True))
-    assert [row["name"] for row in rows][::2] == [
-        *("AlexNet", "AlexNet, label noise 0.4", "AlexNet, cosine learning rate"),
-        *("VGG-11", "VGG-11, label noise 0.4", "VGG-11, cosine learning rate"),
-    ]
-    assert {row["difference"] for row in rows} == {"+10.0\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}0.0"}
-
-
-def test_without_raw_cells_of_original_images_the_start_page_has_no_empty_table(results, cells):
-    cells.augmentation = "flip"
-    page = shown_start_page(results())
-    assert "no table of their" in page
-    assert "<th>Arm</th>" not in page
-
-
-def test_the_start_page_and_the_checklist_state_one_time(results):
-    folder = results()
-    words = "5 min of training and 3 min of evaluation"
-    assert words in shown_start_page(folder)
-    page = (folder / "tables" / "checklist.html").read_text()
-    answers = re.findall("<td>(.*?)</td><td>(.*?)</td>", page, re.DOTALL)
-    answers = {question: " ".join(answer.split()) for question, answer in answers}
-    assert answers["How much compute?"].startswith(words)
-    assert answers["How many seeds?"].startswith("3 in an arm. A seed decides split, weights,")
-    split = "9 test images, drawn anew by each seed (but for the test images, which"
-    assert split in answers["Which data?"]
-
-
-def test_a_study_without_claims_has_a_start_page_a_checklist_and_figures_without_them(results):
-    folder = results(claims=None)
-    page = shown_start_page(folder)
-    assert "System Message" not in page
-    assert "Verdicts" not in page
-    assert page.count("<h2>") == 4
-    assert "names no file of claims" in (folder / "tables" / "checklist.html").read_text()
-    assert r"\input{tables/claims.tex}" not in (folder / "tables.tex").read_text()
-    s = study.load(folder / "study.json")
-    assert {part.about["category"] for part in figures.of(s)} == {figures.AT_WORK}
-
-
-EXPERIMENTS = {
-    **{"alexnet": {"title": "A", "section": "1", "select": [{}]}},
-    **{name: {"title": "Own", "select": [{}]} for name in ("schedule", "small-set")},
-}
-
-
-def test_a_claim_links_to_its_exhibit_of_two_with_one_name_to_the_figure(results):
-    rows = [CLAIM | {"exhibit": exhibit} for exhibit in ("alexnet", "schedule", "vgg")]
-    page = shown_start_page(results(rows, experiments=EXPERIMENTS))
-    links = re.findall(r'<a href="javascript:([^"]*)">([^<]*)</a>', page)
-    named = {name: re.search('resultPath: "(.*?)"', unquote(code))[1] for code, name in links}
-    assert named == {
-        "alexnet": "results/tables/alexnet.html",
-        "schedule": "results/figures/schedule.svg",
-        "claims": "results/tables/claims.html",
-    }
 
 
 @pytest.mark.parametrize(
@@ -280,8 +132,8 @@ def test_a_claim_links_to_its_exhibit_of_two_with_one_name_to_the_figure(results
 )
 def test_an_exhibit_that_is_misspelled_is_refused(config, tmp_path, exhibit, fault):
     path = tmp_path / "claims.yaml"
-    s = study.parse(config | {"experiments": EXPERIMENTS, "claims": str(path)})
-    path.write_text(CLAIMS_FILE.replace("exhibit: x", f"exhibit: {json.dumps(exhibit)}"))
+    s = study.parse(config | {"experiments": TWO_NAMES, "claims": str(path)})
+    path.write_text(yaml.safe_dump({"claims": {"C1": STATED | {"exhibit": exhibit}}}))
     if not fault:
         assert exhibits.claims_of(s) == claims.load(path)
         return
@@ -301,11 +153,12 @@ def test_an_exhibit_that_is_misspelled_is_refused(config, tmp_path, exhibit, fau
         ("data.json", "}", ""),
     ],
 )
-def test_a_table_that_was_torn_or_edited_is_one_error(results, capsys, name, old, new):
+@pytest.mark.parametrize("command", ["pages", "report"])
+def test_a_table_that_was_torn_or_edited_is_one_error(results, capsys, command, name, old, new):
     file = results() / name
     text = file.read_text()
     file.write_text(text[: len(text) // 2] if new is None else text.replace(old, new))
-    assert main(["pages", "--study", str(file.parent / "study.json")]) == 1
+    assert main([command, "--study", str(file.parent / "study.json")]) == 1
     said = capsys.readouterr().err
     assert said.startswith(f"clipgrid: error: {file} ")
     assert "remove it, and run the study again, which makes it anew" in said
@@ -314,7 +167,7 @@ def test_a_table_that_was_torn_or_edited_is_one_error(results, capsys, name, old
 
 @pytest.mark.parametrize(("seconds", "words"), [(95.4, "95 s"), (720, "12 min"), (12240, "3.4 h")])
 def test_durations_are_in_the_unit_that_fits(seconds, words):
-    assert start_page.duration(seconds) == words
+    assert overview.duration(seconds) == words
 
 
 @pytest.mark.parametrize(
@@ -364,52 +217,6 @@ def test_claims_are_written_as_html_and_latex_with_their_signs_escaped(tmp_path)
     assert r"\input{tables/claims.tex}" in document
 
 
-KINDS = [
-    {"id": "C1", "verdict": "refuted"},
-    {"id": "Q1", "decided_by": "figure", "verdict": "not comparable"},
-    {"id": "D1", "decided_by": "computation", "verdict": "supported", "unit": "", "measure": ""},
-    {"id": "C2", "verdict": "inconclusive", "effect": 0.5, "low": -1.0, "high": 2.0},
-    {"id": "E1", "section": "external", "verdict": "supported", "source": "Someone 2020"},
-]
-
-
-def tables_of(page):
-    """{heading: the claims of the table below it} of a page."""
-    parts = re.split("<h[234]>(.*?)</h[234]>", page)
-    found = {
-        h: re.findall("<td[^>]*>([A-Z][0-9])\\b", t)
-        for h, t in zip(parts[1::2], parts[2::2], strict=True)
-    }
-    return {heading: claims for heading, claims in found.items() if claims}
-
-
-def test_tested_claims_stand_apart_with_counts_of_their_own(results, tmp_path):
-    rows = [CLAIM | changes for changes in KINDS]
-    page = shown_start_page(results(rows))
-    expected = {
-        "Tested on this study's runs: 1 refuted, 1 inconclusive": ["C1", "C2"],
-        "Decided without a test: 1 supported": ["D1"],
-        "Figures of other images: 1 not comparable": ["Q1"],
-    }
-    assert tables_of(page) == expected | {"Tested on this study's runs: 1 supported": ["E1"]}
-    assert re.search(
-        r"2 are\s+tested here by training: <strong>1 refuted, 1 inconclusive</strong>", page
-    )
-    assert "An untitled and undated article by A. N. Author makes" in " ".join(page.split())
-
-    about = {"claims_file": "claims.yaml", "sha256": "0", "frozen": None, "looks": []}
-    verdicts.save(*2 * [pd.DataFrame(rows[:4])], tmp_path / "claims", "Claims", **about)
-    assert tables_of((tmp_path / "claims.html").read_text()) == expected
-
-
-def test_beside_a_verdict_stands_the_effect_that_decided_it_and_its_section(results):
-    page = shown_start_page(results([CLAIM | changes for changes in KINDS]))
-    (row,) = re.findall("<tr>\\s*<td>C2.*?</tr>", page, re.S)
-    assert "§ 3.3.1" in row
-    shown = "test accuracy, λ = 1 less λ = 10 (above 0: slower; 0.5 points matter)"
-    assert f"+0.5 [-1.0, 2.0] points<br><small>{shown}</small>" in row
-
-
 def test_what_each_rule_found_stands_beside_its_claim_the_deciding_one_first(tmp_path):
     about = {"claims_file": "claims.yaml", "sha256": "0", "frozen": None, "looks": []}
     rules = [CLAIM, CLAIM | {"verdict": "supported", "effect": 2.0, "low": 1.0, "high": 3.0}]
@@ -424,21 +231,11 @@ def test_what_each_rule_found_stands_beside_its_claim_the_deciding_one_first(tmp
     )
 
 
-def test_the_plan_of_looks_and_what_was_spent_stand_below_the_verdicts(results):
-    s = study.load(results(looks=[1, 6]) / "study.json")
-    plan = report.looks(s, pd.DataFrame({"look": [1, 1]}))
-    assert [(look["seeds"], look["taken"]) for look in plan] == [(1, True), (6, False)]
-    assert plan[-1]["spent"] == "5"
-    page = shown_start_page(results(looks=[1, 6]))
-    assert "numbers of seeds that were fixed beforehand" in " ".join(page.split())
-
-
 def test_verdicts_before_stand_beside_those_now(tmp_path):
     before = tmp_path / "before.csv"
     before.write_text("id,verdict,change\nC1,inconclusive,<b>stricter</b>\n")
     rows = pd.DataFrame([CLAIM, CLAIM | {"id": "C2"}])
-    verdicts.save_judgements(rows, before, tmp_path / "page.html", "Before and now")
-    page = (tmp_path / "page.html").read_text()
+    page = verdicts.judgements(rows, before)
     assert "&lt;b&gt;stricter&lt;/b&gt;" in page
     assert re.findall(r"<tr><td>(\w+)</td><td>(\d)</td><td>(\d)</td></tr>", page) == [
         ("inconclusive", "1", "0"),
@@ -446,7 +243,7 @@ def test_verdicts_before_stand_beside_those_now(tmp_path):
     ]
     before.write_text("nothing\n")
     with pytest.raises(InputError, match="no table of an earlier judgement"):
-        verdicts.save_judgements(rows, before, tmp_path / "page.html", "Before and now")
+        verdicts.judgements(rows, before)
 
 
 def test_a_claim_is_found_in_the_article_by_its_phrase(tmp_path):

@@ -1,6 +1,7 @@
 """The figures, from a made-up study whose numbers are known."""
 
 import dataclasses
+import itertools
 import math
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from clipgrid.judging import sums
@@ -198,6 +200,26 @@ def test_a_threshold_has_the_same_colour_in_every_figure(cells):
     assert len(set(map(str, palette.values()))) == len(palette)
 
 
+def lab(colour):
+    """A colour in CIELAB, in which equal distances look alike."""
+    rgb = np.array(to_rgb(colour))
+    linear = np.where(rgb > 0.04045, ((rgb + 0.055) / 1.055) ** 2.4, rgb / 12.92)
+    xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+    x, y, z = np.cbrt(xyz @ linear / [0.9505, 1, 1.089])  # all above 0.2
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+def test_no_two_clips_of_a_study_look_alike(cells):
+    """The λ of five decades, no clipping, and a threshold of each other kind."""
+    kinds = [name for name in parts.names("clip_kind") if name != "norm"]
+    some = [cells.iloc[:1].assign(threshold=t) for t in (0.01, 0.1, 1, 10, 100, math.inf)]
+    some += [cells.iloc[:1].assign(clip=kind, threshold=2.0) for kind in kinds]
+    palette = drawing.colours(pd.concat(some))
+    assert len(palette) == 6 + len(kinds) > 12
+    far = [np.linalg.norm(lab(a) - lab(b)) for a, b in itertools.combinations(palette.values(), 2)]
+    assert min(far) > 20  # 2 is what an eye can tell, side by side
+
+
 def test_kinds_of_clipping_are_told_apart_everywhere(cells, evidence, draw, of_kinds, kind_names):
     cells = of_kinds(cells)
     assert list(drawing.colours(cells)) == kind_names
@@ -238,9 +260,13 @@ def test_a_figure_of_cells_draws_every_seed_and_has_axes_with_names(
     assert dots == seeds_drawn
 
 
-def test_the_clip_fraction_is_written_in_each_field(cells, draw):
-    texts = [text.get_text() for text in draw("clip-fraction", cells).axes[0].texts]
-    assert texts.count("50.0") == texts.count("0.0") == 12
+def test_the_clip_fraction_has_a_row_an_arm_and_a_dot_a_seed_of_each_clip(cells, draw):
+    axes = draw("clip-fraction", cells).axes[0]
+    arms = [label.get_text() for label in axes.get_yticklabels()]
+    assert arms == [f"{m}{a}" for m in ("AlexNet", "VGG-11") for a in ("", ", flip", ", crop")]
+    dots = [line for line in axes.lines if line.get_marker() == "o"]
+    assert [len(line.get_xdata()) for line in dots] == [18, 18]  # of λ = 1 and λ = 10
+    assert [set(line.get_xdata()) for line in dots] == [{50.0}, {0.0}]
 
 
 @pytest.mark.parametrize("name", ["paired-ema", "paired-augmentation", "clip-fraction"])
@@ -299,13 +325,29 @@ def claims(config, tmp_path):
     return path
 
 
-def test_a_run_that_never_gets_there_lies_above_those_that_do(swept, histories, draw, claims):
+def squares(axes):
+    """{(row, column) of a heat map: what is written there}"""
+    rows, columns = (
+        [label.get_text() for label in labels]
+        for labels in (axes.get_yticklabels(), axes.get_xticklabels())
+    )
+    return {
+        (rows[int(text.get_position()[1])], columns[int(text.get_position()[0])]): text.get_text()
+        for text in axes.texts
+    }
+
+
+def test_a_square_has_the_median_of_steps_and_says_how_many_runs_get_there(
+    swept, histories, draw, claims
+):
+    looks = histories.validation_accuracy.notna()
     slow = set(swept.trajectory[swept.threshold == 1])
-    fast = histories.validation_accuracy.notna() & ~histories.trajectory.isin(slow)
-    histories.loc[fast, "validation_accuracy"] = 0.9
+    late = set(swept.trajectory[(swept.threshold == 10) & (swept.seed == 0)])
+    histories.loc[looks & ~histories.trajectory.isin(slow), "validation_accuracy"] = 0.9
+    histories.loc[looks & histories.trajectory.isin(late), "validation_accuracy"] = 0.1
     axes = draw("time-to-target", swept, histories).axes[0]
-    heights = {line.get_label(): max(line.get_ydata()) for line in axes.lines}
-    assert heights["λ = 1"] > 500 > heights["λ = 10"] == 10
+    found = {"1": "never", "10": "10\n2/3", "none": "10"}
+    assert squares(axes) == {(row, rate): found[row] for row in found for rate in ("0.03", "0.1")}
 
 
 CLAIMS = """
@@ -318,12 +360,11 @@ claims:
 
 def test_the_steps_are_counted_to_the_target_that_a_claim_names(swept, draw, claims):
     claims.write_text(CLAIMS.replace("70 %", "55 %"))
-    axes = draw("time-to-target", swept).axes[0]
-    assert axes.get_ylabel().startswith("steps to 55%")
-    assert max(line.get_ydata()[0] for line in axes.lines[:6]) == 10  # the first look found 60%
+    figure = draw("time-to-target", swept)
+    assert figure.get_suptitle() == "steps to 55% of the validation images"
+    assert set(squares(figure.axes[0]).values()) == {"10"}  # the first look found 60%
     claims.write_text(CLAIMS.replace("70 %", "61 %"))
-    lines = draw("time-to-target", swept).axes[0].lines[:6]
-    assert min(min(line.get_ydata()) for line in lines) > 500
+    assert set(squares(draw("time-to-target", swept).axes[0]).values()) == {"never"}
 
 
 def test_without_a_claim_that_names_a_target_the_figure_says_so(swept, draw):

@@ -2,10 +2,8 @@
 in it is taken for a template, for markup or for a script."""
 
 import html
-import json
 import re
 from html.parser import HTMLParser
-from urllib.parse import unquote
 
 import pytest
 from docutils.core import publish_parts
@@ -93,15 +91,6 @@ def test_a_label_is_no_wildcard_no_script_and_no_markup(one, other):
         assert not re.search("<[!/a-z]", label)
         assert words(label.replace("\u2060", "")).endswith(words(title.replace("\u2060", "")))
     assert "system-message" not in shown("A caption.", *labels)
-
-
-@given(TEXTS)
-def test_a_link_names_its_exhibit_whatever_its_path(path):
-    code = unquote(text.show_exhibit(path, "img").removeprefix("javascript:"))
-    named = re.fullmatch(
-        r"void app.setView\({.*?, resultPath: (\".*\"), content: 'img', .*}\)", code
-    )
-    assert json.JSONDecoder().raw_decode(named[1])[0] == path
 
 
 @pytest.mark.parametrize(

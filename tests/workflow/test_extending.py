@@ -136,7 +136,7 @@ def test_all_examples_together_make_a_report(new_project, tmp_path, snakemake):
     assert claims.verdict["M2"] == "refuted"
     assert "<svg" in (results / "figures" / "accuracy-by-share.svg").read_text()
     report = (results / "report.html").read_text()
-    for shown in ("accuracy-by-share.svg", "Accuracy, by how often clipping fires"):
+    for shown in ("figure-accuracy-by-share", "Accuracy, by how often clipping fires"):
         assert shown in report
 
 

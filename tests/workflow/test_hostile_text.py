@@ -5,10 +5,11 @@ import base64
 import csv
 import html
 import json
+import math
 import re
-from urllib.parse import unquote
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from PIL import Image
@@ -130,8 +131,9 @@ def finished(new_project, snakemake, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def report(finished):
-    return (finished / RESULTS / "report.html").read_text()
+def of_snakemake(finished):
+    """Snakemake's own report."""
+    return (finished / RESULTS / "workflow.html").read_text()
 
 
 def value_in(report, name):
@@ -155,21 +157,35 @@ SHOW = """path => app.setView({
 
 
 @pytest.fixture(scope="module")
-def seen(browser, finished):
-    """{path of an exhibit: what a reader reads of it, and of its caption}; of the start page, which
-    has none, and of the menu; and what the browser requested and complained about."""
+def opened(browser, finished):
+    """Opens a report: a page that keeps what it requested and what it had to complain about."""
     page = browser.new_page()
-    requests, errors = [], []
-    page.on("request", lambda request: requests.append(request.url))
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.on("console", lambda line: line.type == "error" and errors.append(line.text))
-    page.on("dialog", lambda dialog: errors.append(dialog.message))
-    page.goto((finished / RESULTS / "report.html").as_uri())
-    page.locator("h1.title").wait_for()
-    texts = {
-        "start page": page.locator(".document").inner_text(),
-        "menu": page.locator("nav.h-screen").inner_text(),
-    }
+    page.requests, page.errors = [], []
+    page.on("request", lambda request: page.requests.append(request.url))
+    page.on("pageerror", lambda error: page.errors.append(str(error)))
+    page.on("console", lambda line: line.type == "error" and page.errors.append(line.text))
+    page.on("dialog", lambda dialog: page.errors.append(dialog.message))
+
+    def open_report(name, address=""):
+        page.goto((finished / RESULTS / name).as_uri() + address)
+        page.locator("h1").first.wait_for()
+        return page
+
+    yield open_report
+    page.close()
+
+
+@pytest.fixture(scope="module")
+def seen(opened):
+    """{what a reader opens: what stands there}: the report with all that opens in it; the menu and
+    the exhibits of Snakemake's own, each with its caption. And the page that was used."""
+    page = opened("report.html")
+    page.evaluate("for (const each of document.querySelectorAll('details')) each.open = true")
+    page.locator(".compared td").first.wait_for()
+    texts = {"report": page.locator("body").inner_text()}
+    opened("workflow.html")
+    texts["menu"] = page.locator("nav.h-screen").inner_text()
+    texts["home"] = page.locator(".document").inner_text()
     for path in page.evaluate("Object.keys(results)"):
         page.evaluate(HOME)
         page.locator(".document").wait_for()
@@ -181,27 +197,30 @@ def seen(browser, finished):
             frame = shown.element_handle().content_frame()
             frame.wait_for_url(re.compile("^data:text/html"))
             texts[path] += frame.locator("body").inner_text()
-    page.close()
-    return {name: words(text) for name, text in texts.items()}, requests, errors
+    return {name: words(text) for name, text in texts.items()}, page
 
 
-def test_nothing_runs_and_no_file_is_read_or_written(finished, seen, report):
-    _, requests, errors = seen
-    assert errors == []
-    outside = [url for url in requests if not url.startswith(("data:", "blob:"))]
-    assert outside == [(finished / RESULTS / "report.html").as_uri()]
+def test_nothing_runs_and_no_file_is_read_or_written(finished, seen, of_snakemake):
+    _, page = seen
+    assert page.errors == []
+    outside = {url for url in page.requests if not url.startswith(("data:", "blob:"))}
+    files = [finished / RESULTS / name for name in ("report.html", "workflow.html")]
+    assert outside == {file.as_uri() for file in files}
     assert list(finished.rglob("ran-*")) == []
-    results = value_in(report, "results").values()
+    results = value_in(of_snakemake, "results").values()
     pages = [base64.b64decode(result["data_uri"].partition(",")[2]) for result in results]
     assert len(pages) > 20
-    assert [page for page in [report.encode(), *pages] if SECRET.encode() in page] == []
+    pages += [file.read_bytes() for file in files]
+    assert [page for page in pages if SECRET.encode() in page] == []
 
 
 @pytest.mark.parametrize(
     ("place", "fields"),
     [
-        ("start page", ("title", "section", "statement", "quantity", "fact")),
-        ("start page", ("author", "article", "date", "asks")),
+        ("report", ("title", "author", "article", "date", "asks", "experiment", "part")),
+        ("report", ("section", "statement", "quantity", "figure", "fact", "source")),
+        ("report", ("verdict", "change")),
+        ("home", ("title",)),
         ("menu", ("experiment", "part")),
         ("tables/claims.html", ("section", "statement", "quantity", "figure")),
         ("tables/external.html", ("fact", "source")),
@@ -211,14 +230,47 @@ def test_nothing_runs_and_no_file_is_read_or_written(finished, seen, report):
     ],
 )
 def test_each_text_is_shown_as_it_was_written(seen, place, fields):
-    texts, _, _ = seen
+    texts, _ = seen
     text = texts.get(place) or texts[f"{RESULTS}/{place}"]
     assert [field for field in fields if words(hostile(field)) not in text] == []
 
 
+def test_what_is_looked_for_is_no_markup_and_stands_in_the_address(opened):
+    page = opened("report.html")
+    wanted = words(hostile("statement"))
+    page.get_by_role("searchbox").fill(wanted)
+    assert page.locator("details.claim:visible").evaluate_all("c => c.map(c => c.id)") == ["C1"]
+    page.reload()
+    assert page.get_by_role("searchbox").input_value() == wanted
+    assert page.locator("details.claim:visible").count() == 1
+    page.get_by_role("searchbox").fill("</script><script>console.error('ran')</script> no such")
+    assert page.locator("details.claim:visible").count() == 0
+    assert page.errors == []
+
+
+def test_behind_a_claim_stand_the_commands_of_its_cells_to_be_copied(opened, finished):
+    cells = pd.read_csv(finished / RESULTS / "cells.csv")
+    page = opened("report.html", "#C1")
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    sides = page.locator("#C1 .compared")
+    assert sides.count() == 2
+    for side, threshold in zip(sides.all(), (0.01, math.inf), strict=True):
+        of_side = cells[cells.threshold == threshold].drop_duplicates("cell")
+        side.locator("> summary").click()
+        rows = side.locator("tbody tr")
+        assert rows.locator("td:first-child").all_inner_texts() == of_side.cell.tolist()
+        for row, command in zip(rows.all(), of_side.command, strict=True):
+            row.locator("summary").click()
+            assert row.locator("code").inner_text() == command
+            row.get_by_role("button", name="copy").click()
+            row.get_by_role("button", name="copied").wait_for()
+            assert page.evaluate("navigator.clipboard.readText()") == command
+    assert page.errors == []
+
+
 def test_names_of_files_and_of_classes_are_shown_as_they_are(seen):
-    texts, _, _ = seen
-    assert CLAIMS in texts["start page"]
+    texts, _ = seen
+    assert CLAIMS in texts["report"]
     assert CLAIMS in texts[f"{RESULTS}/tables/checklist.html"]
     assert words(CLAIM["phrase"]) in texts[f"{RESULTS}/tables/claims.html"]
     settings = texts[f"{RESULTS}/tables/settings.html"]
@@ -226,26 +278,18 @@ def test_names_of_files_and_of_classes_are_shown_as_they_are(seen):
         assert words(json.dumps(name)) in settings
 
 
-def test_nothing_is_taken_for_a_template_or_for_markup(report):
-    texts = [result["caption"] for result in value_in(report, "results").values()]
-    for page in (value_in(report, "workflow_desc"), *texts):
+def test_nothing_is_taken_for_a_template_or_for_markup(of_snakemake):
+    texts = [result["caption"] for result in value_in(of_snakemake, "results").values()]
+    for page in (value_in(of_snakemake, "workflow_desc"), *texts):
         assert "System Message" not in page
         assert not re.search(r"\b49\b", page)
         assert not re.search(r"<b>&amp|<img|<script", page)
 
 
-def test_a_category_has_its_experiments_title_on_one_line(report):
+def test_a_category_has_its_experiments_title_on_one_line(of_snakemake):
     experiments = STUDY["experiments"].values()
     expected = {words(f"2 Section {e['section']}, {e['title']}") for e in experiments}
-    assert expected <= {words(category) for category in value_in(report, "categories")}
-
-
-def test_a_link_to_an_exhibit_names_a_result_of_the_report(report):
-    links = re.findall(r'<a href="(javascript:[^"]*)"', value_in(report, "workflow_desc"))
-    named = [unquote(html.unescape(link)).partition("resultPath: ")[2] for link in links]
-    paths = {json.JSONDecoder().raw_decode(code)[0] for code in named}
-    assert paths == {f"{RESULTS}/figures/forest.svg", f"{RESULTS}/tables/claims.html"}
-    assert paths <= set(value_in(report, "results"))
+    assert expected <= {words(category) for category in value_in(of_snakemake, "categories")}
 
 
 def test_a_figure_shows_a_statement_letter_by_letter(finished):

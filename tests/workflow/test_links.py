@@ -1,17 +1,16 @@
 """No link of a report leads nowhere: those of each study that comes with clipgrid, from made-up
 results, against the files that its run would make."""
 
-import html
 import json
 import re
 from pathlib import Path
-from urllib.parse import unquote
 
 import pandas as pd
 import pytest
+from bs4 import BeautifulSoup
 
 from clipgrid.judging import claims, sums
-from clipgrid.reporting import report
+from clipgrid.reporting import figures, report
 from clipgrid.study import axes, grid
 from clipgrid.study import config as study
 
@@ -19,12 +18,15 @@ ROOT = Path(__file__).parents[2]
 STUDIES = ["config.yaml", *(f"studies/{p.name}" for p in sorted((ROOT / "studies").glob("*.yaml")))]
 MEASURED = {
     **{"status": "finished", "steps": 1, "steps_clipped": 0, "clip_fraction": 0.0},
-    **{"test_accuracy": 0.5, "command": ""},
+    **{"test_accuracy": 0.5, "validation_accuracy": 0.5, "test_loss": 1.0},
+    **{"norm_max": 1.0, "command": ""},
 }
 JUDGED = {
     **{"verdict": "inconclusive", "how": "", "reason": "", "decided_by": "test", "look": 1, "n": 0},
     **dict.fromkeys(("measure", "unit", "compared", "above", "source", "phrase"), ""),
-    **dict.fromkeys(("effect", "low", "high", "margin", "p"), None),
+    **dict.fromkeys(("effect", "low", "high", "margin", "p", "p_of_look", "p_against"), None),
+    **dict.fromkeys(("model_effect", "model_low", "model_high", "model_inside"), None),
+    "rule": 1,
 }
 DATA = {
     **{"name": "x", "source": "x", "licence": "x", "checksum": "0"},
@@ -40,7 +42,10 @@ TRAINED = {
 
 def make_up(s, results):
     """Results of a study, as they lie before its pages are written: all cells, all claims."""
-    (results / "tables").mkdir()
+    for name in ("tables", "figures"):
+        (results / name).mkdir()
+    for name in [*(part.name for part in figures.of(s)), *(f"{n}-curves" for n in s.pages)]:
+        (results / "figures" / f"{name}.svg").write_text("<svg></svg>")
     (results / "study.json").write_text(study.to_json(s))
     (results / "data.json").write_text(json.dumps(DATA))
     cells = [
@@ -57,7 +62,8 @@ def make_up(s, results):
             {**JUDGED, "id": key, "exhibit": c.exhibit, "section": c.section, "statement": "x"}
             for key, c in claims.load(Path(s.claims)).claims.items()
         ]
-        pd.DataFrame(rows).to_csv(results / "claims.csv", index=False)
+        for name in ("claims", "findings"):
+            pd.DataFrame(rows).to_csv(results / f"{name}.csv", index=False)
         sums.seal(results, {}, sums.JUDGED)
 
 
@@ -74,17 +80,18 @@ def test_each_link_of_a_studys_report_leads_to_a_file_of_it(
     s = study.load(Path(path))
     make_up(s, tmp_path)
     report.pages(tmp_path / "study.json")
+    report.report(tmp_path / "study.json")
 
     run = snakemake(project, "--dry-run", "--configfile", path)
     assert run.returncode == 0, run.stdout
     made = re.findall(r"^    output: (.*)$", run.stdout, re.MULTILINE)
     made = {name for names in made for name in names.split(", ")}
 
-    links = re.findall('href="([^"]*)"', (tmp_path / "workflow.rst").read_text())
-    addresses = {unquote(html.unescape(link)) for link in links}
-    named = {json.loads(re.search('resultPath: (".*?"),', a)[1]) for a in addresses}
-    assert len(named) > 5 or not s.claims
-    assert named - made == set()
+    page = BeautifulSoup((tmp_path / "report.html").read_text(), "html.parser")
+    links = {a["href"] for a in page("a") if not a["href"].startswith("#verdict=")}
+    ids = {f"#{tag['id']}" for tag in page(id=True)}
+    assert len(links & ids) > 5
+    assert {link if link[0] == "#" else f"{s.results}/{link}" for link in links} <= ids | made
     tables = re.findall(r"\\input{(.*?)}", (tmp_path / "tables.tex").read_text())
     assert tables
     assert {f"{s.results}/{name}" for name in tables} - made == set()

@@ -14,6 +14,7 @@ import nbformat
 import pandas as pd
 import pytest
 import yaml
+from bs4 import BeautifulSoup
 
 from clipgrid.study import axes, grid, packs, parts
 from clipgrid.study import cells as study_cells
@@ -84,7 +85,12 @@ def histories(finished, smoke):
 
 @pytest.fixture(scope="module")
 def report(finished):
-    return (finished / RESULTS / "report.html").read_text()
+    return BeautifulSoup((finished / RESULTS / "report.html").read_text(), "html.parser")
+
+
+@pytest.fixture(scope="module")
+def of_snakemake(finished):
+    return (finished / RESULTS / "workflow.html").read_text()
 
 
 def value_in(report, name):
@@ -115,7 +121,8 @@ def test_one_command_makes_the_tables_and_the_report(smoke_run):
     project, run = smoke_run
     assert run.returncode == 0, run.stdout
     assert (project / RESULTS / "cells.csv").stat().st_size > 0
-    assert (project / RESULTS / "report.html").stat().st_size > 0
+    for name in ("report.html", "workflow.html"):
+        assert (project / RESULTS / name).stat().st_size > 0
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
@@ -345,66 +352,66 @@ def test_the_command_of_a_row_makes_its_cell_again_bit_for_bit(moved, clipgrid, 
 # ---- report -------------------------------------------------------------------------------------
 
 
-def test_the_report_has_a_category_for_every_section_of_the_document(report, smoke):
+def test_the_report_has_every_claim_section_figure_and_cell(report, smoke, cells, finished):
+    claims = pd.read_csv(finished / RESULTS / "claims.csv").id
+    assert sorted(row["id"] for row in report("details", class_="claim")) == sorted(claims)
+    ids = {tag["id"] for tag in report(id=True)}
+    assert ids >= {f"{kind}-{name}" for name in EXPERIMENTS for kind in ("section", "curves")}
+    assert {f"figure-{name}" for name in ACROSS_STUDY} <= ids
+    data = json.loads(report.find(id="data").string)
+    assert [row[0] for row in data["cells"]] == cells.cell.tolist()
+    assert [row[-1] for row in data["cells"]] == cells.command.tolist()
+
+
+def test_the_report_tells_what_was_trained_and_names_the_data_by_its_checksum(finished, report):
+    text = report.find(id="provenance").get_text()
+    trained = json.loads((finished / RESULTS / "trained.json").read_text())
+    checksum = json.loads((finished / RESULTS / "data.json").read_text())["checksum"]
+    assert re.fullmatch("[0-9a-f]{64}", checksum)
+    for value in (checksum, *trained["commit"], *trained["torch"]):
+        assert value in text
+
+
+def test_snakemakes_report_has_every_section_table_figure_and_notebook(of_snakemake, smoke):
     documented = [e for e in smoke.experiments.values() if e.section]
     sections = [f"2 Section {e.section}, {e.title}" for e in documented]
-    assert "2 Section 3.3.1, AlexNet" in sections
     others = {"1 Verdicts", "3 Clipping at work", "4 External validation", "5 Provenance"}
-    assert set(value_in(report, "categories")) == {*sections, *others}
-
-
-def test_the_report_holds_every_table_figure_and_notebook(report):
-    categories = value_in(report, "categories").values()
-    shown = {name for category in categories for names in category.values() for name in names}
+    categories = value_in(of_snakemake, "categories")
+    assert set(categories) == {*sections, *others}
+    shown = {name for each in categories.values() for names in each.values() for name in names}
     expected = {f"tables/{name}.html" for name in [*EXPERIMENTS, *PAGES]}
     expected |= {f"figures/{name}-curves.svg" for name in EXPERIMENTS}
     expected |= {f"figures/{name}.svg" for name in ACROSS_STUDY}
     expected |= {f"notebooks/{name}.html" for name in [*EXPERIMENTS, "study"]}
     assert shown == {str(RESULTS / name) for name in expected}
-    assert set(value_in(report, "results")) == shown
+    assert set(value_in(of_snakemake, "results")) == shown
 
 
-def test_the_start_page_tells_what_was_asked_found_and_trained(finished, report, smoke):
-    page = value_in(report, "workflow_desc")
-    headings = re.findall(r"<h[12][^>]*>([^<]*)</h[12]>", page)
-    assert headings == [
-        smoke.title,
-        "Verdicts",
-        "What was asked",
-        "What was found",
-        "How to read it",
-        "What was trained",
-    ]
-    trained = json.loads((finished / RESULTS / "trained.json").read_text())
-    cells_of_table = re.findall(r"<td>([^<]*)</td>", page)
-    for name in ("commit", "torch"):
-        assert trained[name]
-        assert any(value in text for value in trained[name] for text in cells_of_table)
+OUTSIDE = [
+    r"<(?:script|img|iframe|embed|source)\b[^>]*\bsrc\s*=\s*[\"']?(?:https?:)?//",
+    r"<link\b[^>]*\bhref\s*=\s*[\"']?(?:https?:)?//",
+    r"<image\b[^>]*\bhref\s*=\s*[\"']?(?:https?:)?//",
+    r"@import\s+(?:url\(\s*)?[\"']?(?:https?:)?//",
+    r"\burl\(\s*[\"']?(?:https?:)?//",
+]
 
 
-def test_the_start_page_names_the_data_by_its_checksum(finished, report):
-    checksum = json.loads((finished / RESULTS / "data.json").read_text())["checksum"]
-    assert re.fullmatch("[0-9a-f]{64}", checksum)
-    assert checksum in value_in(report, "workflow_desc")
-
-
-@pytest.mark.parametrize(
-    "pattern",
-    [
-        r"<(?:script|img|iframe|embed|source)\b[^>]*\bsrc\s*=\s*[\"']?(?:https?:)?//",
-        r"<link\b[^>]*\bhref\s*=\s*[\"']?(?:https?:)?//",
-        r"<image\b[^>]*\bhref\s*=\s*[\"']?(?:https?:)?//",
-        r"@import\s+(?:url\(\s*)?[\"']?(?:https?:)?//",
-        r"\burl\(\s*[\"']?(?:https?:)?//",
-    ],
-)
-def test_the_report_and_all_pages_in_it_load_nothing_from_outside(report, pattern):
-    pages = {"report.html": report}
-    for name, result in value_in(report, "results").items():
+def test_the_reports_and_all_pages_in_them_load_nothing_from_outside(finished, of_snakemake):
+    pages = {"report": (finished / RESULTS / "report.html").read_text(), "workflow": of_snakemake}
+    for name, result in value_in(of_snakemake, "results").items():
         kind, _, content = result["data_uri"].partition(";base64,")
         assert kind.startswith(("data:text/html", "data:image/svg+xml"))
         pages[name] = base64.b64decode(content).decode()
-    assert {name for name, page in pages.items() if re.search(pattern, page)} == set()
+    assert {name for name, page in pages.items() if re.search("|".join(OUTSIDE), page)} == set()
+
+
+def test_a_notebooks_page_begins_with_what_it_is_about_and_hides_what_only_sets_up(finished):
+    page = BeautifulSoup((finished / RESULTS / "notebooks/alexnet.html").read_text(), "html.parser")
+    said = " ".join(page.body.get_text(" ").split())
+    assert said.startswith("One experiment")
+    assert "AlexNet: 8 cells, 2 seeds" in said
+    assert "import" not in said
+    assert "experiment_table" in said  # what makes the table is shown
 
 
 def test_snakemakes_own_report_command_works_too(moved, snakemake):

@@ -201,5 +201,10 @@ def run_notebook(*parameters):
         " && cp {log.notebook:q} {output.notebook:q}"
         ' && jupyter nbconvert --to html --output-dir "$(dirname {output.page:q})" {output.notebook:q}'
         " --HTMLExporter.mathjax_url= --HTMLExporter.require_js_url= --HTMLExporter.jquery_url="
+        # What only sets up stands in the notebook, and not on the page that one reads.
+        " --TagRemovePreprocessor.enabled=True"
+        " --TagRemovePreprocessor.remove_input_tags=setup"
+        " --TagRemovePreprocessor.remove_input_tags=parameters"
+        " --TagRemovePreprocessor.remove_input_tags=injected-parameters"
         " ) 2> {log.text:q}"
     )

@@ -107,10 +107,6 @@ rule pages:
         trained=f"{RESULTS}/trained.json",
         verdicts=VERDICTS,
         claims=STUDY.claims or [],
-        template=[
-            SRC / "clipgrid/reporting/templates/start-page.html",
-            *([STUDY.start_page] if STUDY.start_page else []),
-        ],
     output:
         start=f"{RESULTS}/workflow.rst",
         checklist=report(
@@ -131,29 +127,49 @@ rule pages:
         "python -m clipgrid pages --study {input.study:q} 2> {log:q}"
 
 
-report: str(Path(RESULTS, "workflow.rst").resolve())
+EXHIBITS = [
+    f"{RESULTS}/tables/cells.html",
+    f"{RESULTS}/tables/settings.html",
+    f"{RESULTS}/tables/checklist.html",
+    *([f"{RESULTS}/tables/claims.html"] if CLAIMS else []),
+    f"{RESULTS}/notebooks/study.html",
+    *expand(f"{RESULTS}/notebooks/{{experiment}}.html", experiment=PAGES),
+]
 
 
-# A rule, so that the plain `snakemake --cores all` leaves a report behind, makes it anew when an
-# exhibit has changed, and a dry run of an unfinished study works (--report-after-run: it doesn't).
 rule html_report:
     input:
-        exhibits=[
-            f"{RESULTS}/workflow.rst",
-            f"{RESULTS}/tables/cells.html",
-            f"{RESULTS}/tables/settings.html",
-            *([f"{RESULTS}/tables/claims.html"] if CLAIMS else []),
-            f"{RESULTS}/notebooks/study.html",
-            *expand(f"{RESULTS}/notebooks/{{experiment}}.html", experiment=PAGES),
-        ],
+        exhibits=EXHIBITS,
         study=f"{RESULTS}/study.json",
-        style=ROOT / "report/style.css",
+        templates=sorted((ROOT / "src/clipgrid/reporting/templates").iterdir()),
     output:
         f"{RESULTS}/report.html",
     log:
         f"{RESULTS}/logs/report.log",
     benchmark:
         f"{RESULTS}/benchmarks/report.tsv"
+    localrule: True
+    conda:
+        "../../envs/clipgrid.yaml"
+    shell:
+        "python -m clipgrid report --study {input.study:q} 2> {log:q}"
+
+
+report: str(Path(RESULTS, "workflow.rst").resolve())
+
+
+# A rule, so that the plain `snakemake --cores all` leaves Snakemake's own report behind, makes it anew
+# when an exhibit has changed, and a dry run of an unfinished study works (--report-after-run: it
+# doesn't).
+rule snakemake_report:
+    input:
+        exhibits=[f"{RESULTS}/workflow.rst", *EXHIBITS],
+        study=f"{RESULTS}/study.json",
+        style=ROOT / "report/style.css",
+    output:
+        f"{RESULTS}/workflow.html",
+    log:
+        f"{RESULTS}/logs/workflow.log",
     localrule: True
     conda:
         "../../envs/clipgrid.yaml"

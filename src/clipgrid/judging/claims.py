@@ -52,7 +52,7 @@ class Article(Settings):
     date: str | None = None
     """When it appeared, if it says so."""
     asks: str | None = None
-    """What it states, and on what grounds, for the start page."""
+    """What it states, and on what grounds, for the report's first screen."""
 
 
 class Frozen(Settings):

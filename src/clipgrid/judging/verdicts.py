@@ -68,9 +68,7 @@ class Judged:
 def judge(claims: Claims, evidence: Evidence) -> tuple[pd.DataFrame, pd.DataFrame]:
     """A row a claim, in the file's order; and a row a rule, of each claim the one that decided
     first."""
-    there, seen = evidence.cells.seed.unique().tolist(), claims.seen(evidence.about["name"])
-    first = evidence.study.values("seeds")
-    seeds = [k for k in [*first, *sorted(set(there) - set(first))] if k in there and k not in seen]
+    seeds = seeds_that_judge(claims, evidence)
     judged = {
         key: [Judged(rule, claim.family) for rule in claim.rules]
         for key, claim in claims.claims.items()
@@ -94,6 +92,14 @@ def judge(claims: Claims, evidence: Evidence) -> tuple[pd.DataFrame, pd.DataFram
     )
     shown = first.drop(columns=["id", "rule", "verdict", "how", "reason"])
     return typed(whole.join(shown)), typed(findings)
+
+
+def seeds_that_judge(claims: Claims, evidence: Evidence) -> list[int]:
+    """The seeds that have run and hadn't been looked at when the rules were fixed, in the order in
+    which looks take them."""
+    there, seen = evidence.cells.seed.unique().tolist(), claims.seen(evidence.about["name"])
+    first = evidence.study.values("seeds")
+    return [k for k in [*first, *sorted(set(there) - set(first))] if k in there and k not in seen]
 
 
 def at_the_looks(

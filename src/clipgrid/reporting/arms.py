@@ -24,8 +24,8 @@ BY_COLUMN = {axis.column: axis for axis in AXES}
 
 
 def reported(evidence: Evidence) -> pd.DataFrame:
-    """The cells that the start page and the figures across the study show: those of experiments
-    that have a page."""
+    """The cells that the report's table of arms and the figures across the study show: those of
+    experiments that have a page."""
     from clipgrid.judging.aggregate import on_pages
 
     return on_pages(evidence.cells, evidence.study)

@@ -6,13 +6,15 @@ from clipgrid.judging.evidence import Evidence
 from clipgrid.judging.wording import LACKING
 from clipgrid.reporting import text
 from clipgrid.reporting.arms import ARM
-from clipgrid.reporting.start_page import computing
+from clipgrid.reporting.overview import computing
 from clipgrid.study import axes, config
 from clipgrid.study.fields import canonical
 
 
-def checklist(evidence: Evidence, judged: dict[str, Any], trained: dict) -> str:
-    """The checklist as an HTML page. `judged` is what `report.judged` gives."""
+def checklist(
+    evidence: Evidence, judged: dict[str, Any], trained: dict, layout: str = "page.html"
+) -> str:
+    """The checklist as HTML. `judged` is what `report.judged` gives."""
     cells, table = evidence.cells, judged["claims"]
     raw = cells[cells.ema.isna()]
     seeds = cells.groupby(list(ARM), dropna=False).seed.nunique()
@@ -20,6 +22,7 @@ def checklist(evidence: Evidence, judged: dict[str, Any], trained: dict) -> str:
     return text.page(
         "checklist.html",
         **judged,
+        layout=layout,
         title="Reproducibility checklist",
         study=evidence.study,
         settings=config.settings(evidence.study),

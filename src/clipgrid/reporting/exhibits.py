@@ -5,25 +5,16 @@ from pathlib import Path
 
 from clipgrid.judging import claims
 from clipgrid.judging.claims import Claims
-from clipgrid.reporting import figures, text
+from clipgrid.reporting import figures
 from clipgrid.study.config import Study
 from clipgrid.study.faults import StudyError, listed, suggest
 
 ALIKE = 0.8  # of 1; "alexnte" and "alexnet" are at 0.86, "resnet" and "alexnet" at 0.62
 
 
-def addresses(study: Study) -> dict[str, str]:
-    """Of each exhibit of a study's report its name and the address of a link that shows it: tables
-    of experiments, that of the claims, figures. Where two have one name it is the figure's."""
-    tables = {
-        name: text.show_exhibit(f"{study.results}/tables/{name}.html", "html")
-        for name in (*study.pages, "claims")
-    }
-    drawn = {
-        part.name: text.show_exhibit(f"{study.results}/figures/{part.name}.svg", "img")
-        for part in figures.of(study)
-    }
-    return tables | drawn
+def names(study: Study) -> list[str]:
+    """Of the exhibits of a study's report: tables of experiments, that of the claims, figures."""
+    return sorted({*study.pages, "claims", *(part.name for part in figures.of(study))})
 
 
 def claims_of(study: Study) -> Claims | None:
@@ -32,7 +23,7 @@ def claims_of(study: Study) -> Claims | None:
     claims, some lack an exhibit.)"""
     if study.claims is None:
         return None
-    found, known = claims.load(Path(study.claims)), sorted(addresses(study))
+    found, known = claims.load(Path(study.claims)), names(study)
     faults = [
         (
             f"claims.{key}.exhibit",

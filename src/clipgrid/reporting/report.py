@@ -1,5 +1,5 @@
-"""The pages of the report that the rules write: cells and settings; verdicts; the start page, the
-checklist and the LaTeX document of all tables."""
+"""What the rules write of a study: pages of its cells and settings; verdicts; the checklist and the
+LaTeX document of all tables; and the report, which has all of it."""
 
 from pathlib import Path
 from typing import Any
@@ -10,11 +10,11 @@ from clipgrid.judging import claims, sums
 from clipgrid.judging.aggregate import read_cells
 from clipgrid.judging.evidence import Evidence
 from clipgrid.judging.sequential import Plan
-from clipgrid.judging.verdicts import ALPHA, read_claims
+from clipgrid.judging.verdicts import ALPHA, NUMBERS, read_claims, typed
 from clipgrid.judging.verdicts import judge as judge_claims
 from clipgrid.reporting import tables, text, verdicts
 from clipgrid.reporting.checklist import checklist
-from clipgrid.reporting.start_page import start_page
+from clipgrid.reporting.one_page import one_page
 from clipgrid.study import config, further
 from clipgrid.study.config import Study
 
@@ -27,9 +27,14 @@ def cells_pages(path: Path) -> None:
     pages.mkdir(exist_ok=True)
     page = tables.cells_page(cells, f"All {len(cells)} cells")
     (pages / "cells.html").write_text(page, encoding="utf-8")
-    files = [results / name for name in ("study.json", "data.json", "trained.json")]
-    settings = text.page("files.html", title="Settings and provenance", files=files)
+    settings = files_page(results)
     (pages / "settings.html").write_text(settings, encoding="utf-8")
+
+
+def files_page(results: Path, layout: str = "page.html") -> str:
+    """The files that say what was run, as they are."""
+    files = [results / name for name in ("study.json", "data.json", "trained.json")]
+    return text.page("files.html", layout=layout, title="Settings and provenance", files=files)
 
 
 def judge(path: Path, claims_file: Path) -> None:
@@ -55,8 +60,8 @@ def judge(path: Path, claims_file: Path) -> None:
     title = "External validation: published facts, tried here"
     verdicts.save(table[external], findings, results / "tables" / "external", title, **about)
     if file.frozen and file.frozen.before:
-        page = results / "tables" / "judgements.html"
-        verdicts.save_judgements(table, Path(file.frozen.before), page, "First judgement, and this")
+        page = verdicts.judgements(table, Path(file.frozen.before))
+        (results / "tables" / "judgements.html").write_text(page, encoding="utf-8")
 
 
 def looks(study: Study, table: pd.DataFrame) -> list[dict[str, Any]]:
@@ -78,31 +83,48 @@ def looks(study: Study, table: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def pages(path: Path) -> None:
-    """Write beside the study at `path` `workflow.rst`, the start page, and `tables.tex`, a LaTeX
-    document of all tables; below `tables/` the reproducibility checklist."""
+    """Write beside the study at `path` `tables.tex`, a LaTeX document of all tables, and
+    `workflow.rst`, what Snakemake's own report opens with; below `tables/` the checklist."""
     study, results = config.load(path), path.parent
     evidence = Evidence(study, results)
-    about = judged(study, results), sums.summary(results)
-    (results / "workflow.rst").write_text(start_page(evidence, *about), encoding="utf-8")
-    page = checklist(evidence, *about)
+    start = text.page("workflow.html", title=study.title)
+    (results / "workflow.rst").write_text(text.as_caption(start), encoding="utf-8")
+    page = checklist(evidence, judged(study, results), sums.summary(results))
     (results / "tables" / "checklist.html").write_text(page, encoding="utf-8")
     names = [*study.pages, *(["claims", "external"] if study.claims else [])]
     document = text.page("tables.tex", title=text.latex(study.title), names=names)
     (results / "tables.tex").write_text(document, encoding="utf-8")
 
 
+def report(path: Path) -> None:
+    """Write `report.html` beside the study at `path`, of the figures and tables that lie there."""
+    study, results = config.load(path), path.parent
+    evidence = Evidence(study, results)
+    about, trained, bare = judged(study, results), sums.summary(results), "bare.html"
+    before = about["frozen"] and about["frozen"].before
+    fragments = {
+        "checklist": checklist(evidence, about, trained, bare),
+        "files": files_page(results, bare),
+        "judgements": verdicts.judgements(about["claims"], Path(before), bare) if before else "",
+    }
+    page = one_page(evidence, about, trained, fragments)
+    (results / "report.html").write_text(page, encoding="utf-8")
+
+
 def judged(study: Study, results: Path) -> dict[str, Any]:
-    """What the pages say of the claims: their table, their file and its checksum, the article."""
+    """What the pages say of the claims: their tables, their file and its checksum, the article."""
     if not study.claims:
-        none = pd.DataFrame(columns=["section", "exhibit", "reason", "decided_by"], dtype=str)
+        columns = ["id", "section", "exhibit", "reason", "decided_by", "verdict", *NUMBERS]
+        none = typed(pd.DataFrame(columns=columns, dtype=str))
         return {
-            **{"claims": none, "claims_file": "", "sha256": ""},
+            **{"claims": none, "findings": none, "claims_file": "", "sha256": ""},
             **{"article": None, "frozen": None, "looks": []},
         }
     file, table = Path(study.claims), read_claims(results)
     said = claims.load(file)
     return {
         "claims": table,
+        "findings": read_claims(results, "findings"),
         "claims_file": file.name,
         "sha256": claims.digest(file),
         "article": said.article,

@@ -84,7 +84,7 @@ def display(table: pd.DataFrame) -> pd.DataFrame:
             plus_minus(Interval(m, h, 0), 2)
             for m, h in zip(table.test_loss, table.test_loss_half_width, strict=True)
         ],
-        "Steps clipped (%)": table.clip_percent.map("{:.1f}".format),
+        "Steps clipped (%)": table.clip_percent.map("{:.1f}".format).replace("nan", "-"),
         "Collapsed": table.collapsed.astype(str) + " of " + table.seeds.astype(str),
         "Diverged": table.diverged.astype(str) + " of " + table.seeds.astype(str),
         "Article, in words": table.article_words,
@@ -106,9 +106,9 @@ def plus_minus(interval: Interval, digits: int, sign: str = "") -> str:
     return mean if math.isnan(interval.half_width) else f"{mean} ± {interval.half_width:.{digits}f}"
 
 
-def cells_page(cells: pd.DataFrame, title: str) -> str:
-    """All cells as an HTML page, with a field that filters the rows."""
-    shown = pd.DataFrame(
+def shown_cells(cells: pd.DataFrame) -> pd.DataFrame:
+    """What the report shows of each cell, as text."""
+    return pd.DataFrame(
         {
             "Cell": cells.cell,
             "Status": cells.status,
@@ -119,7 +119,11 @@ def cells_page(cells: pd.DataFrame, title: str) -> str:
             "Command": cells.command,
         }
     ).replace("nan", "-")
-    return text.page("cells.html", title=title, shown=shown)
+
+
+def cells_page(cells: pd.DataFrame, title: str) -> str:
+    """All cells as an HTML page, with a field that filters the rows."""
+    return text.page("cells.html", title=title, shown=shown_cells(cells))
 
 
 def save_latex(

@@ -4,13 +4,11 @@ place of the report, one function by which it appears there letter for letter. I
 In HTML the templates escape it; Snakemake's own places and LaTeX are here.
 """
 
-import json
 import re
 import textwrap
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from clipgrid import InputError
 from clipgrid.study.faults import place_of
@@ -75,6 +73,11 @@ def failed(template: str, error: Exception) -> InputError:
     return InputError(f"start_page: {file} is no template that works: {error}{where}")
 
 
+def source(name: str) -> str:
+    """A file beside the templates, as it is."""
+    return (Path(__file__).parent / "templates" / name).read_text(encoding="utf-8")
+
+
 def as_caption(html: str) -> str:
     """HTML as the file that Snakemake takes for a start page or a caption. It renders that as a
     Jinja template and then as reStructuredText, and must find nothing of either in the text."""
@@ -92,17 +95,6 @@ def label(text: str) -> str:
     writes </script> into a script as it is, and makes it the name of a link in reStructuredText,
     which a colon ends: an invisible joiner (U+2060) behind such a sign takes away its meaning."""
     return re.sub(r"[{<:\\]", "\\g<0>\u2060", line(text))
-
-
-def show_exhibit(path: str, kind: str) -> str:
-    """The address of a link by which Snakemake's page shows the result at `path`, an `img` or
-    `html`. Browsers decode it before they run it, so that the path needs both quotations."""
-    name = json.dumps(path)
-    view = (
-        f"{{navbarMode: 'resultinfo', resultPath: {name}, content: '{kind}',"
-        f" contentPath: results[{name}].data_uri}}"
-    )
-    return "javascript:" + quote(f"void app.setView({view})", safe="")
 
 
 LATEX = {

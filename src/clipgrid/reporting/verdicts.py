@@ -17,27 +17,52 @@ DECIDED_BY = ("test", "computation", "figure")
 """What decides a claim (the column of claims.csv), in the order of the tables."""
 
 
+BY_WEIGHT = (
+    *("refuted", "supported", "depends", "partly", "no effect that matters"),
+    *("self-contradicted", "ill-posed", "inconclusive", "not comparable", "not applicable"),
+)
+"""Verdicts, in the order of the tables: first those that say most."""
+OPEN = ("inconclusive", "not applicable", "not comparable")
+"""Those that decide nothing."""
+
+
+def by_weight(claims: pd.DataFrame) -> pd.DataFrame:
+    """Decided claims first; of one verdict, that first whose effect is the largest beside what
+    matters; else as they stand in the file."""
+    rank = claims.verdict.map(BY_WEIGHT.index).astype(int)
+    size = (claims.effect / claims.margin).abs().fillna(-1)
+    order = claims.assign(rank=rank, size=-size).sort_values(["rank", "size"], kind="stable")
+    return claims.loc[order.index]
+
+
 def by_decision(
     claims: pd.DataFrame, findings: pd.DataFrame | None = None
 ) -> dict[str, dict[str, Any]]:
-    """The claims by what decided them, none of them empty: `shown` as they are printed, with what
-    each rule found, the `rows`, and in words how many there are of each verdict (`counts`)."""
-    groups = {kind: claims[claims.decided_by == kind] for kind in DECIDED_BY}
+    """The claims by what decided them, none of them empty, and by weight: `shown` as they are
+    printed, with what each rule found, the `rows`, and how many there are of each verdict, in words
+    (`counts`) and by verdict (`tally`)."""
+    groups = {kind: by_weight(claims[claims.decided_by == kind]) for kind in DECIDED_BY}
     return {
         kind: {
             "rows": list(rows.itertuples()),
             "shown": printed(rows, findings),
             "counts": counts(rows),
+            "tally": tally(rows),
         }
         for kind, rows in groups.items()
         if len(rows)
     }
 
 
-def counts(claims: pd.DataFrame) -> str:
-    """`3 supported, 9 refuted, 8 inconclusive`."""
+def tally(claims: pd.DataFrame) -> dict[str, int]:
+    """How many claims have each verdict that there is."""
     found = claims.verdict.value_counts()
-    return ", ".join(f"{found[v]} {v}" for v in VERDICTS if v in found)
+    return {verdict: int(found[verdict]) for verdict in BY_WEIGHT if verdict in found}
+
+
+def counts(claims: pd.DataFrame) -> str:
+    """`9 refuted, 3 supported, 8 inconclusive`."""
+    return ", ".join(f"{n} {verdict}" for verdict, n in tally(claims).items())
 
 
 def effect(row: Any) -> str:
@@ -137,9 +162,9 @@ def save(
     save_latex(shown, stem, title, columns, "longtable")
 
 
-def save_judgements(claims: pd.DataFrame, before: Path, page: Path, title: str) -> None:
-    """Write the verdicts of an earlier judgement and these side by side, as HTML. InputError where
-    the table isn't one."""
+def judgements(claims: pd.DataFrame, before: Path, layout: str = "page.html") -> str:
+    """The verdicts of an earlier judgement and these side by side, as HTML. InputError where the
+    table isn't one."""
     try:
         first = pd.read_csv(before, dtype=str, keep_default_na=False).set_index("id")
         first = first[["verdict", "change"]]
@@ -159,7 +184,6 @@ def save_judgements(claims: pd.DataFrame, before: Path, page: Path, title: str) 
         table.verdict.value_counts().reindex(VERDICTS).dropna().astype(int).to_dict()
         for table in (first, claims)
     )
-    page.write_text(
-        text.page("judgements.html", title=title, shown=shown, before=counts_before, now=now),
-        encoding="utf-8",
-    )
+    title = "First judgement, and this"
+    about = {"shown": shown, "before": counts_before, "now": now}
+    return text.page("judgements.html", layout=layout, title=title, **about)

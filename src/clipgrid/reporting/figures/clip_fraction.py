@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING
 
-from clipgrid.lazy import np, plt, sns
-from clipgrid.reporting.arms import arm_names, clip_names, clips_in, reported
+from clipgrid.lazy import plt
+from clipgrid.reporting.arms import arm_names, by_clip, clip_names, clips_in, longest, reported
 from clipgrid.reporting.figures import AT_WORK
-from clipgrid.reporting.figures.drawing import WIDTH, empty
+from clipgrid.reporting.figures.drawing import WIDTH, colours, empty, legend
 from clipgrid.study.parts import figure
 
 if TYPE_CHECKING:
@@ -19,45 +20,33 @@ if TYPE_CHECKING:
 @figure(
     "clip-fraction",
     title="How often clipping fires",
-    caption="Share of the steps up to T in which the gradient was clipped, mean over seeds. Where"
-    " it is 0.0, the run is, bit for bit or but for a few steps, the run without clipping."
-    " λ = 1 is not “no clipping”.",
+    caption="Share of the steps in which the gradient was clipped, up to a run's largest T: a dot"
+    " is a seed, a bar the mean. A run at 0 is, bit for bit, the run without clipping.",
     category=AT_WORK,
     order=40,
 )
 def clip_fraction(evidence: Evidence) -> Figure:
-    """A field an arm (row), clip and T (column)."""
+    """A row an arm: a dot a seed, a bar the mean of each clip."""
     cells = reported(evidence)
     fires = [c.label for c in clips_in(cells) if not c.observes]
-    cells = cells.assign(clip_name=clip_names(cells))
-    cells = cells[cells.clip_name.isin(fires) & cells.ema.isna()]
-    if cells.empty:
+    palette = colours(cells)
+    runs = longest(cells[clip_names(cells).isin(fires) & cells.ema.isna()])
+    if runs.empty:
         return empty("The study clips nowhere.")
-    cells = cells.assign(
-        arm=arm_names(cells),
-        column=cells.clip_name.astype(str) + "\nT = " + cells.iterations.astype(str),
-        percent=100 * cells.clip_fraction,
-    ).sort_values(["clip_name", "iterations"])
-    columns = list(dict.fromkeys(cells.column))
-    arms = list(dict.fromkeys(cells.sort_index().arm))
-    table = cells.pivot_table(index="arm", columns="column", values="percent").loc[arms, columns]
-    drawn, axes = plt.subplots(figsize=(WIDTH, 0.32 * len(arms) + 1.1))
-    sns.heatmap(
-        table,
-        ax=axes,
-        cmap=sns.light_palette("#0173b2", as_cmap=True),
-        vmin=0,
-        vmax=100,
-        annot=table.map(lambda x: "" if np.isnan(x) else f"{x:.1f}"),
-        fmt="",
-        linewidths=1,
-        cbar=False,
-        xticklabels=False,
-        yticklabels=False,
-    )
-    axes.set_xticks(np.arange(len(columns)) + 0.5, columns, parse_math=False)
-    axes.set_yticks(np.arange(len(arms)) + 0.5, arms, parse_math=False)
-    axes.set(xlabel="", ylabel="", title="steps clipped (%)")
-    axes.grid(visible=False)
-    axes.tick_params(length=0)
+    runs = runs.assign(arm=arm_names(runs))
+    arms = list(dict.fromkeys(runs.arm))
+    drawn, axes = plt.subplots(figsize=(WIDTH, 0.36 * len(arms) + 0.9))
+    for k, (name, mine) in enumerate(by_clip(runs, fires)):
+        shift = min(0.22, 0.7 / len(fires)) * (k - (len(fires) - 1) / 2)
+        percent = 100 * mine.clip_fraction
+        at = mine.arm.map(arms.index) + shift
+        axes.plot(percent, at, "o", ms=3, mew=0, alpha=0.5, color=palette[name])
+        means = percent.groupby(mine.arm).mean()
+        axes.plot(means, [arms.index(arm) + shift for arm in means.index], "|", ms=8, mew=1.8,
+                  color=palette[name], label=name)  # fmt: skip
+    names = [textwrap.fill(arm, 40, replace_whitespace=False) for arm in arms]
+    axes.set_yticks(range(len(arms)), names, parse_math=False)
+    axes.set(xlabel="steps clipped (%)", xlim=(-2, 102), ylim=(len(arms) - 0.5, -0.5))
+    axes.grid(axis="y", visible=False)
+    legend(drawn)
     return drawn

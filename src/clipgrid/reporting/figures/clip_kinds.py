@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from clipgrid.lazy import np, pd, plt
 from clipgrid.reporting.arms import clip_names, usual
 from clipgrid.reporting.figures import AT_WORK
-from clipgrid.reporting.figures.drawing import colours, empty, mean_and_half_width
+from clipgrid.reporting.figures.drawing import WIDTH, colours, empty, limits, mean_and_half_width
 from clipgrid.study.parts import figure
 
 if TYPE_CHECKING:
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 @figure(
     "clip-kinds",
     title="Kinds of clipping",
-    caption="Kinds of clipping at thresholds at which they fire about equally often (percentages)"
-    " are not the same thing: the norm is a hyper-parameter beside the threshold. A dot is"
-    " a seed, a bar the mean with its 95% t-interval, cut off where it leaves the picture.",
+    caption="Is the norm a hyper-parameter beside the threshold? Kinds of clipping, with how often"
+    " each fires; the global norm has the threshold at which it fires most alike. A dot is a seed,"
+    " a bar the mean with its 95% t-interval, cut off where it leaves the picture.",
     category=AT_WORK,
     order=120,
 )
@@ -40,7 +40,7 @@ def clip_kinds(evidence: Evidence) -> Figure:
     cells = pd.concat([beside[beside.threshold == nearest], kinds], ignore_index=True)
     cells["name"] = clip_names(cells)
     names, palette = list(cells.name.cat.categories), colours(cells)
-    drawn, axes = plt.subplots(figsize=(5.0, 0.28 * len(names) + 0.7))
+    drawn, axes = plt.subplots(figsize=(WIDTH, 0.28 * len(names) + 0.7))
     for i, name in enumerate(names):
         percent = 100 * cells.test_accuracy[cells.name == name]
         axes.plot(percent, [i] * len(percent), "o", ms=3.5, mew=0, alpha=0.6, color=palette[name])
@@ -51,9 +51,7 @@ def clip_kinds(evidence: Evidence) -> Figure:
     axes.set_yticks(
         range(len(names)), [f"{n}  ({fired[n]:.0f}% of steps)" for n in names], parse_math=False
     )
-    low, high = 100 * cells.test_accuracy.min(), 100 * cells.test_accuracy.max()
-    axes.set(xlabel="test accuracy (%)", ylim=(len(names) - 0.5, -0.5))
-    if np.isfinite(low):
-        axes.set_xlim(low - 8, min(101, high + 8))
+    axes.set(xlabel="test accuracy (%)", ylim=(len(names) - 0.5, -0.5),
+             xlim=limits(100 * cells.test_accuracy))  # fmt: skip
     axes.grid(axis="y", visible=False)
     return drawn

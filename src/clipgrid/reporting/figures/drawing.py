@@ -71,12 +71,15 @@ def save(figure: Figure, stem: Path) -> None:
 # ---- what is drawn -----------------------------------------------------------------------------
 
 
+# Told apart from each other, from the decades of λ and from grey.
+OTHERS = ("#7a4a12", "#56b4e9", "#001c7f", "#8c0800", "#d9b300", "#006374", "#f29ad8", "#4b1c63")
+
+
 def colours(table: pd.DataFrame) -> dict[str, Any]:
     """A colour for each clip in a table, by name, in order; no clipping is grey. The decades of λ
     have the same in every figure."""
-    distinct = [c for c in sns.color_palette("colorblind") if len(set(c)) > 1]  # without its grey
-    decades = dict(zip((1, 10, 0.1, 100, 0.01), distinct, strict=False))
-    others = itertools.cycle([*distinct[len(decades) :], *sns.color_palette("dark")])
+    decades = dict(zip((1, 10, 0.1, 100, 0.01), sns.color_palette("colorblind"), strict=False))
+    others = itertools.cycle(OTHERS)
 
     def colour(clip: Clip) -> Any:
         if clip.observes:
@@ -100,6 +103,19 @@ def mean_and_half_width(values: pd.Series) -> tuple[float, float | None]:
 
     mean, half_width, _ = t_interval(values)
     return mean, None if math.isnan(half_width) else half_width
+
+
+def log_scale(axes: Axes, which: str) -> None:
+    """Make the "x" or "y" axis logarithmic, with plain numbers: 0.3, and not 3 × 10⁻¹."""
+
+    class Plain(mpl.ticker.LogFormatter):
+        def __call__(self, x: float, pos: int | None = None) -> str:
+            return f"{x:g}" if super().__call__(x, pos) else ""
+
+    axes.set(**{f"{which}scale": "log"})
+    axis = getattr(axes, f"{which}axis")
+    axis.set_major_formatter(Plain())
+    axis.set_minor_formatter(Plain(minor_thresholds=(2, 0.5)))
 
 
 # ---- panels and legends ------------------------------------------------------------------------
@@ -158,6 +174,49 @@ def as_they_are(texts: Iterable[Text]) -> None:
         each.set_parse_math(False)
 
 
+# ---- squares -----------------------------------------------------------------------------------
+
+SQUARE = ["model", "threshold", "learning_rate"]
+"""What tells squares apart: a panel a model, a row a λ, a column a learning rate."""
+
+
+def squares(values: pd.Series, words: pd.Series, title: str, **colour: Any) -> Figure:
+    """Values by SQUARE as heat maps with `words` in them; grey where there is no value."""
+    from clipgrid.study.axes import model_label
+    from clipgrid.study.fields import canonical
+
+    models = list(dict.fromkeys(values.index.get_level_values("model")))
+    figure, axes = plt.subplots(1, len(models), figsize=(WIDTH, 2.5), sharey=True, squeeze=False)
+    for one, model in zip(axes.flat, models, strict=True):
+        table = values[model].unstack().sort_index(ascending=False)
+        written = words[model].unstack().reindex_like(table)
+        one.set_facecolor("0.85")
+        sns.heatmap(table, ax=one, linewidths=1, cbar=False, **colour)
+        for i, j in itertools.product(range(table.shape[0]), range(table.shape[1])):
+            if isinstance(said := written.iat[i, j], str):
+                dark = luminance(table.iat[i, j], **colour) < 0.45
+                one.text(j + 0.5, i + 0.5, said, ha="center", va="center", fontsize=8,
+                         linespacing=0.9, color="white" if dark else "0.15")  # fmt: skip
+        as_they_are([one.set_title(model_label(model))])
+        one.set(xlabel="learning rate η", ylabel="")
+        one.set_xticklabels([canonical(r) for r in table.columns])
+        one.set_yticklabels(["none" if math.isinf(t) else canonical(t) for t in table.index])
+        one.tick_params(length=0)
+        one.tick_params(axis="y", rotation=0)
+        one.grid(visible=False)
+    axes[0, 0].set_ylabel("threshold λ")
+    figure.suptitle(title, fontsize=9)
+    return figure
+
+
+def luminance(value: float, cmap: str, vmin: float, vmax: float) -> float:
+    """How light a value's colour is, from 0 to 1; that of no value is."""
+    if math.isnan(value):
+        return 1.0
+    red, green, blue, _ = mpl.colormaps[cmap]((value - vmin) / (vmax - vmin))
+    return 0.3 * red + 0.59 * green + 0.11 * blue
+
+
 # ---- dots --------------------------------------------------------------------------------------
 
 
@@ -204,6 +263,14 @@ def mean_bars(axes: Axes, groups: dict[float, pd.Series], label: str, **line: An
 
 def fit_to_points(axes: np.ndarray, values: pd.Series) -> None:
     """Scale y to the seeds' own values: intervals of three seeds may run far out of the picture."""
-    low, high = values.min(), values.max()
-    margin = 0.1 * (high - low) or 1.0
-    axes.flat[0].set_ylim(low - margin, high + margin)
+    axes.flat[0].set_ylim(limits(values))
+
+
+def limits(values: Any, part: float = 0.1) -> tuple[float, float]:
+    """The range of the values that are finite, with a margin of a part of it: for an axis."""
+    finite = np.asarray(values, dtype=float)
+    finite = finite[np.isfinite(finite)]
+    if not len(finite):
+        return 0.0, 1.0
+    margin = part * (finite.max() - finite.min()) or 1.0
+    return finite.min() - margin, finite.max() + margin

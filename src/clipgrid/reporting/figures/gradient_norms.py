@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from clipgrid.lazy import np
 from clipgrid.reporting.arms import arm_names, by_clip, longest, originals, reported
 from clipgrid.reporting.figures import AT_WORK
-from clipgrid.reporting.figures.drawing import colours, empty, legend, panels
+from clipgrid.reporting.figures.drawing import colours, empty, legend, log_scale, panels
 from clipgrid.study.parts import figure
 
 if TYPE_CHECKING:
@@ -50,7 +50,8 @@ def gradient_norms(evidence: Evidence) -> Figure:
             kind, threshold = mine[["clip", "threshold"]].iloc[0]
             if kind == "norm" and math.isfinite(threshold):
                 one.axhline(threshold, color=palette[name], lw=0.9, ls=(0, (4, 2)))
-        one.set(yscale="log", xlabel="iteration")
+        one.set_xlabel("iteration")
+    log_scale(axes[0, 0], "y")
     axes[0, 0].set_ylabel("gradient norm before clipping")
     legend(drawn)
     return drawn

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from clipgrid.lazy import pd, sns
 from clipgrid.reporting.arms import RUN, arm_names, longest
 from clipgrid.reporting.figures import AT_WORK
-from clipgrid.reporting.figures.drawing import empty, legend, panels, training_loss
+from clipgrid.reporting.figures.drawing import empty, legend, log_scale, panels, training_loss
 from clipgrid.study.parts import figure
 
 if TYPE_CHECKING:
@@ -52,7 +52,8 @@ def schedule(evidence: Evidence) -> Figure:
             one.plot(loss.index, loss, lw=0.4, alpha=0.4, color=palette[line])
             one.plot(loss.index, loss.mean(axis=1), lw=1.5, color=palette[line], ls=dashes[line],
                      label=line)  # fmt: skip
-        one.set(yscale="log", xlabel="iteration")
+        one.set_xlabel("iteration")
+    log_scale(axes[0, 0], "y")
     axes[0, 0].set_ylabel("training loss (nats)")
     legend(drawn)
     return drawn

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from clipgrid.lazy import pd
 from clipgrid.reporting.arms import by_clip, labels, reported, usual
 from clipgrid.reporting.figures import AT_WORK
-from clipgrid.reporting.figures.drawing import colours, empty, legend, panels
+from clipgrid.reporting.figures.drawing import colours, empty, legend, limits, panels
 from clipgrid.study.looks import TRANSFORMATIONS
 from clipgrid.study.parts import figure
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 @figure(
     "transformed",
     title="Transformed test images",
-    caption="Augmentation makes a net robust to what it does to the training images, and to"
-    " little else: test images as they are, mirrored, shifted (as far as random crops go),"
+    caption="Is a net robust to what its training images underwent, and to what else? Test images"
+    " as they are, mirrored, shifted (as far as random crops go),"
     " enlarged by a third, tilted by 15° and rotated by 90°. A dot is a seed, a bar the"
     " mean.",
     category=AT_WORK,
@@ -54,7 +54,7 @@ def transformed(evidence: Evidence) -> Figure:
             means = mine.groupby("augmentation").value.mean()
             one.plot(means, [kinds.index(a) + shift for a in means.index], "|", ms=8, mew=1.8,
                      color=palette[name], label=name)  # fmt: skip
-        one.set(xlim=(0, 101), ylim=(len(kinds) - 0.5, -0.5))
+        one.set(xlim=limits(long.value), ylim=(len(kinds) - 0.5, -0.5))
         one.set_yticks(range(len(kinds)), kinds, parse_math=False)
         one.grid(axis="y", visible=False)
     for one in axes[-1]:

@@ -1,45 +1,11 @@
-"""The start page of the report: the verdicts, what was asked, what was found, how to read the
-report, what was trained."""
-
-from typing import Any
+"""What was found, whatever is claimed: what clips did to runs, the accuracy of each arm, what all
+of it took."""
 
 import pandas as pd
 
-from clipgrid.judging.evidence import Evidence
 from clipgrid.judging.statistics import t_interval
-from clipgrid.reporting import text, verdicts
-from clipgrid.reporting.arms import arm_names, by_clip, clips_in, in_order, originals, reported
-from clipgrid.reporting.exhibits import addresses
+from clipgrid.reporting.arms import arm_names, by_clip, clips_in, in_order, originals
 from clipgrid.reporting.tables import plus_minus
-from clipgrid.study import config
-
-
-def start_page(evidence: Evidence, judged: dict[str, Any], trained: dict) -> str:
-    """The page, as Snakemake takes it. `judged` is what `report.judged` gives."""
-    study, table = evidence.study, judged["claims"]
-    cells = reported(evidence)
-    external = table.section == "external"
-    ours = "start-page.html"
-    page = text.page(
-        text.own(study.start_page) if study.start_page else ours,
-        base=ours,
-        **judged | {"claims": verdicts.by_decision(table[~external])},
-        study=study,
-        number=int((~external).sum()),
-        facts=verdicts.by_decision(table[external]),
-        addresses=addresses(study),
-        sections=[e.section for e in study.experiments.values() if e.section],
-        settings=config.settings(study),
-        data=evidence.about,
-        outcomes=outcomes(cells),
-        clips=[c.label for c in clips_in(cells)],
-        arms=arms(cells),
-        trained=trained,
-        computing=computing(trained),
-        effect=verdicts.effect,
-        measure=verdicts.measure,
-    )
-    return text.as_caption(page)
 
 
 def arms(cells: pd.DataFrame) -> list[dict]:
@@ -91,8 +57,8 @@ def outcomes(cells: pd.DataFrame) -> list[dict]:
         rows.append(
             {
                 "clip": clip.label,
-                "fires": not clip.observes,
-                "percent": f"{100 * runs.steps_clipped.sum() / runs.steps.sum():.1f}",
+                "fires": not clip.observes and runs.steps.sum() > 0,
+                "percent": f"{100 * runs.steps_clipped.sum() / max(1, runs.steps.sum()):.1f}",
                 "least": f"{percent.min():.1f}",
                 "most": f"{percent.max():.1f}",
                 "never": int((runs.steps_clipped == 0).sum()),

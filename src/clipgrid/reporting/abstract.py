@@ -1,0 +1,142 @@
+"""The abstract of the report: what was decided, what λ does to accuracy here, and on what that
+depends. It is computed from the verdicts and the cells; where nothing is decided it says so."""
+
+import math
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from clipgrid.judging.evidence import Evidence, failed
+from clipgrid.judging.wording import listed
+from clipgrid.reporting.arms import labels, sweep, usual
+from clipgrid.reporting.verdicts import OPEN, tally
+from clipgrid.study.axes import BY_NAME
+from clipgrid.study.fields import canonical
+
+
+def abstract(
+    evidence: Evidence, claims: pd.DataFrame, looks: list[dict[str, Any]]
+) -> dict[str, str]:
+    """What was `decided`, of the claims of the study (without published facts), and what was
+    `measured`. `looks` is what `report.looks` gives."""
+    tested = claims[claims.decided_by == "test"]
+    return {
+        "decided": " ".join(decided(tested, looks)) if len(claims) else "",
+        "measured": " ".join(effect(evidence)),
+    }
+
+
+# ---- what was decided --------------------------------------------------------------------------
+
+
+def decided(tested: pd.DataFrame, looks: list[dict[str, Any]]) -> Iterator[str]:
+    if tested.empty:
+        yield "None of the statements was tested on trained nets."
+        return
+    counted = tally(tested)
+    final = [f"{n} {verdict}" for verdict, n in counted.items() if verdict not in OPEN]
+    still = counted.get("inconclusive", 0)
+    aside = sum(n for verdict, n in counted.items() if verdict in OPEN) - still
+    rest = [f"{still} {'stays' if still == 1 else 'stay'} open"] if still else []
+    rest += [f"{aside} can't be shown on these images"] if aside else []
+    number = f"Of {len(tested)} statement{'s' * (len(tested) > 1)} tested on trained nets"
+    if final:
+        yield f"{number}, {listed([*final, *rest])}."
+    else:
+        yield f"{number}, none is decided: {listed(rest)}."
+    taken = [look for look in looks if look["taken"]]
+    if still and taken:
+        last = len(taken)
+        yield (
+            f"This is look {last} of {len(looks)}, at {taken[-1]['seeds']} of up to"
+            f" {looks[-1]['seeds']} seeds, where only a p below {taken[-1]['p']} decides."
+        )
+
+
+# ---- what λ does -------------------------------------------------------------------------------
+
+MATTERS = 0.5
+"""Points of accuracy: a smaller difference is called none."""
+
+
+class Effects(NamedTuple):
+    """What a λ changes beside no clipping: mean differences of the test accuracy, paired by seed
+    (points), by model (rows) and learning rate (columns); how many pairs of runs there are, and how
+    many runs failed with it and without."""
+
+    clip: str
+    iterations: int
+    seeds: int
+    points: pd.DataFrame
+    pairs: int
+    failed: int
+    failed_without: int
+
+
+def effects(cells: pd.DataFrame) -> Effects | None:
+    """Of λ = 1, or else the smallest; at the T and with the optimizer that most cells have. None
+    where no cell with a λ has its twin without."""
+    swept = sweep(cells)
+    if swept.empty:
+        plain = usual(cells)
+        plain = plain[plain["clip"] == "norm"]
+        sizes = plain.groupby(["optimizer", "iterations"]).iterations.transform("size")
+        most = plain[sizes == sizes.max()].iloc[:1]
+        swept = plain.merge(most[["optimizer", "iterations"]])
+    finite = sorted(swept.threshold[np.isfinite(swept.threshold)].unique())
+    threshold = 1.0 if 1.0 in finite else min(finite, default=math.nan)
+    without = swept[np.isinf(swept.threshold)]
+    same = ["model", "learning_rate", "seed"]
+    pairs = swept[swept.threshold == threshold].merge(without, on=same, suffixes=("", "_without"))
+    if pairs.empty:
+        return None
+    points = 100 * (pairs.test_accuracy - pairs.test_accuracy_without)
+    net = labels(pairs, "model")
+    return Effects(
+        clip=f"λ = {canonical(threshold)}",
+        iterations=int(pairs.iterations.iloc[0]),
+        seeds=pairs.seed.nunique(),
+        points=points.groupby([net, pairs.learning_rate], sort=False).mean().unstack(),
+        pairs=len(pairs),
+        failed=int(failed(pairs).sum()),
+        failed_without=int((pairs.status_without != "finished").sum()),
+    )
+
+
+def effect(evidence: Evidence) -> Iterator[str]:
+    found = effects(evidence.cells)
+    if found is None:
+        yield "No run with a λ has its twin without clipping, so what λ does can't be told here."
+        return
+    fails = f"{found.failed} of {found.pairs} runs failed with it, {found.failed_without} without"
+    each = found.points.stack().dropna()
+    if each.empty:
+        yield f"No pair of runs with {found.clip} and without clipping has an accuracy; {fails}."
+        return
+    seeds = f"means over {found.seeds} seeds" if found.seeds > 1 else "one seed"
+    change = f"{each.min():+.1f} to {each.max():+.1f}" if len(each) > 1 else f"{each.iloc[0]:+.1f}"
+    yield (
+        f"Against no clipping, {found.clip} changed the test accuracy by {change} points"
+        f" ({seeds}, T = {found.iterations}); {fails}."
+    )
+    yield depends(found.points)
+
+
+def depends(points: pd.DataFrame) -> str:
+    """On what the differences depend: the learning rate, the net."""
+    rate = BY_NAME["learning_rates"].label
+    by_rate = points.mean().dropna().rename(lambda value: rate(canonical(value)))
+    by_net = points.mean(axis=1).dropna()
+    said, unknown = [], []
+    for what, at, means in (("learning rate", "at", by_rate), ("net", "for", by_net)):
+        if len(means) < 2:
+            unknown.append(f"One {what} was tried, so nothing is known of others.")
+            continue
+        hardly = "hardly " if means.max() - means.min() < MATTERS else ""
+        low, high = means.idxmin(), means.idxmax()
+        between = f"{means.min():+.1f} {at} {low}, {means.max():+.1f} {at} {high}"
+        said.append(f"{hardly}depends on the {what} ({between})")
+    depends = [f"That {' and '.join(said)}."] if said else []
+    return " ".join([*depends, *unknown])

@@ -1,0 +1,158 @@
+"""`report.html`: the abstract, each claim with what is behind it, every exhibit, all cells. It is a
+file that needs no network and nothing beside it."""
+
+import base64
+import hashlib
+import json
+import re
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from markupsafe import Markup
+
+from clipgrid.judging import aggregate, claims
+from clipgrid.judging.evidence import Evidence
+from clipgrid.reporting import figures, tables, text, verdicts
+from clipgrid.reporting.abstract import abstract
+from clipgrid.reporting.arms import clips_in, reported, sweep
+from clipgrid.reporting.compared import Sides, compared
+from clipgrid.reporting.figures import learning_curves
+from clipgrid.reporting.overview import arms, computing, outcomes
+from clipgrid.study import config
+
+ENLARGED = 1.4
+
+Exhibits = dict[str, dict[str, Any]]
+"""By name: an `id` to link to, a title, and of figures a caption and the image as a data URI."""
+
+
+def one_page(
+    evidence: Evidence,
+    judged: dict[str, Any],
+    trained: dict[str, Any],
+    fragments: dict[str, str],
+) -> str:
+    """The page. `judged` is what `report.judged` gives, `fragments` are parts of it as HTML."""
+    study, table, findings = evidence.study, judged["claims"], judged["findings"]
+    external = table.section == "external"
+    own, facts = verdicts.by_decision(table[~external]), verdicts.by_decision(table[external])
+    cells = reported(evidence)
+    sides = compared(claims.load(Path(study.claims)), evidence, findings) if study.claims else {}
+    drawn = images(evidence)
+    experiments = of_experiments(evidence)
+    main = drawn["accuracy" if sweep(evidence.cells).empty else "heat-map"]
+    by_category = defaultdict(list)
+    for part in figures.of(study):
+        by_category[part.about["category"]].append(drawn[part.name])
+    script = text.source("report.js")
+    return text.page(
+        "report.html",
+        **judged | {"claims": own},
+        **{name: Markup(html) for name, html in fragments.items()},
+        study=study,
+        number=int((~external).sum()),
+        facts=facts,
+        all_verdicts=verdicts.tally(table),
+        found=abstract(evidence, table[~external], judged["looks"]),
+        main=main,
+        effects=by_category.pop(figures.VERDICTS, []),
+        external=by_category.pop(figures.EXTERNAL, []),
+        chapters={name.lstrip("0123456789 "): some for name, some in by_category.items()},
+        experiments=experiments,
+        exhibits={**{one["name"]: one for one in experiments}, **drawn},
+        rules=rules(findings, sides),
+        sections=[e.section for e in study.experiments.values() if e.section],
+        settings=config.settings(study),
+        data=evidence.about,
+        outcomes=outcomes(cells),
+        clips=[c.label for c in clips_in(cells)],
+        arms=arms(cells),
+        trained=trained,
+        computing=computing(trained),
+        effect=verdicts.effect,
+        cells_data=Markup(data(evidence.cells, findings, sides)),
+        script=Markup(script),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    )
+
+
+def images(evidence: Evidence) -> Exhibits:
+    """The figures of a study."""
+    return {
+        part.name: {
+            "id": f"figure-{part.name}",
+            "title": part.label,
+            "caption": part.about["caption"],
+            **image(evidence.results / "figures" / f"{part.name}.svg"),
+        }
+        for part in figures.of(evidence.study)
+    }
+
+
+def of_experiments(evidence: Evidence) -> list[dict[str, Any]]:
+    """The experiments with a page: what one finds of each in the report."""
+    found = []
+    for name, experiment in evidence.study.pages.items():
+        cells = aggregate.of_experiment(evidence.cells, name)
+        section = f"Section {experiment.section}: " if experiment.section else ""
+        found.append(
+            {
+                "name": name,
+                "id": f"section-{name}",
+                "title": section + experiment.title,
+                "table": tables.display(tables.experiment_table(cells, experiment)),
+                "notebook": f"notebooks/{name}.html",
+                "curves": {
+                    "id": f"curves-{name}",
+                    "title": "Learning curves",
+                    "caption": learning_curves.CAPTION,
+                    **image(evidence.results / "figures" / f"{name}-curves.svg"),
+                },
+            }
+        )
+    return found
+
+
+def image(file: Path) -> dict[str, Any]:
+    """A figure as a data URI, and its width on a screen: larger than on paper."""
+    svg = file.read_bytes()
+    found = re.search(rb'width="([0-9.]+)pt"', svg)
+    return {
+        "source": "data:image/svg+xml;base64," + base64.b64encode(svg).decode(),
+        "width": round(ENLARGED * 4 / 3 * float(found[1])) if found else "",
+    }
+
+
+def rules(
+    findings: pd.DataFrame, sides: dict[tuple[str, int], Sides]
+) -> dict[str, list[dict[str, Any]]]:
+    """By claim what each of its rules found, in words, and how many cells it compared."""
+    found = defaultdict(list)
+    for row in findings.itertuples():
+        found[row.id].append(
+            {
+                "number": row.rule,
+                "found": verdicts.found(row),
+                "reason": row.reason,
+                "sides": [(words, len(cells)) for words, cells in sides[row.id, row.rule]],
+            }
+        )
+    return found
+
+
+def data(cells: pd.DataFrame, findings: pd.DataFrame, sides: dict[tuple[str, int], Sides]) -> str:
+    """What the page's script reads, as JSON that can stand in HTML: all cells as rows of text, and
+    by claim, rule and side the numbers of the rows that were compared."""
+    shown = tables.shown_cells(cells)
+    at = {name: i for i, name in enumerate(cells.cell)}
+    numbers: dict[str, dict[int, list[list[int]]]] = defaultdict(dict)
+    for (claim, rule), found in sides.items():
+        numbers[claim][rule] = [[at[name] for name in names] for _, names in found]
+    whole = {
+        "columns": list(shown.columns),
+        "cells": shown.to_numpy().tolist(),
+        "compared": numbers,
+    }
+    return json.dumps(whole, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")

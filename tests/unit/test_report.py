@@ -202,7 +202,7 @@ def test_the_abstract_is_honest_where_all_is_open(evidence, cells):
     looks = [{"seeds": n, "p": p, "taken": n == 6} for n, p in ((6, "1e-07"), (12, "0.002"))]
     assert said(evidence, cells, rows, looks)["decided"] == (
         "Of 4 statements tested on trained nets, none is decided: 3 stay open and 1 can't be shown"
-        " on these images. This is look 1 of 2, at 6 of up to 12 seeds, where only a p below 1e-07"
+        " on these images. This is look 1 of 2, at 6 of up to 12 seeds; here a p below 1e-07"
         " decides."
     )
 
@@ -232,7 +232,7 @@ def test_the_abstract_says_what_the_threshold_does_and_on_what_it_depends(eviden
     assert said(evidence, grid)["measured"] == (
         "Against no clipping, λ = 1 changed the test accuracy by -20.0 to +10.0 points (means over"
         " 3 seeds, T = 500); 0 of 12 runs failed with it, 4 without. That depends on the learning"
-        " rate (-5.0 at η = 0.1, +10.0 at η = 0.03) and depends on the net (-5.0 for AlexNet, +10.0"
+        " rate (-5.0 at η = 0.1, +10.0 at η = 0.03) and on the net (-5.0 for AlexNet, +10.0"
         " for VGG-11)."
     )
 

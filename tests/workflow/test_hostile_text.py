@@ -260,10 +260,12 @@ def test_behind_a_claim_stand_the_commands_of_its_cells_to_be_copied(opened, fin
         rows = side.locator("tbody tr")
         assert rows.locator("td:first-child").all_inner_texts() == of_side.cell.tolist()
         for row, command in zip(rows.all(), of_side.command, strict=True):
-            row.locator("summary").click()
-            assert row.locator("code").inner_text() == command
-            row.get_by_role("button", name="copy").click()
-            row.get_by_role("button", name="copied").wait_for()
+            row.get_by_role("button", name="command").click()
+            assert side.locator("code").inner_text() == command
+            side.get_by_role("button", name="copy").click()
+            side.get_by_role("button", name="copied").wait_for()
+            row.get_by_role("button", name="command").click()
+            assert side.locator("code").count() == 0
             assert page.evaluate("navigator.clipboard.readText()") == command
     assert page.errors == []
 

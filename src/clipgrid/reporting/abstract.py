@@ -51,7 +51,7 @@ def decided(tested: pd.DataFrame, looks: list[dict[str, Any]]) -> Iterator[str]:
         last = len(taken)
         yield (
             f"This is look {last} of {len(looks)}, at {taken[-1]['seeds']} of up to"
-            f" {looks[-1]['seeds']} seeds, where only a p below {taken[-1]['p']} decides."
+            f" {looks[-1]['seeds']} seeds; here a p below {taken[-1]['p']} decides."
         )
 
 
@@ -129,14 +129,17 @@ def depends(points: pd.DataFrame) -> str:
     rate = BY_NAME["learning_rates"].label
     by_rate = points.mean().dropna().rename(lambda value: rate(canonical(value)))
     by_net = points.mean(axis=1).dropna()
-    said, unknown = [], []
+    much: list[str] = []
+    hardly: list[str] = []
+    unknown: list[str] = []
     for what, at, means in (("learning rate", "at", by_rate), ("net", "for", by_net)):
         if len(means) < 2:
             unknown.append(f"One {what} was tried, so nothing is known of others.")
             continue
-        hardly = "hardly " if means.max() - means.min() < MATTERS else ""
         low, high = means.idxmin(), means.idxmax()
         between = f"{means.min():+.1f} {at} {low}, {means.max():+.1f} {at} {high}"
-        said.append(f"{hardly}depends on the {what} ({between})")
-    depends = [f"That {' and '.join(said)}."] if said else []
+        found = much if means.max() - means.min() >= MATTERS else hardly
+        found.append(f"on the {what} ({between})")
+    depends = [f"That depends {' and '.join(much)}."] if much else []
+    depends += [f"It hardly depends {' and '.join(hardly)}."] if hardly else []
     return " ".join([*depends, *unknown])

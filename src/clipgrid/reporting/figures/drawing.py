@@ -108,12 +108,15 @@ def mean_and_half_width(values: pd.Series) -> tuple[float, float | None]:
 def log_scale(axes: Axes, which: str) -> None:
     """Make the "x" or "y" axis logarithmic, with plain numbers: 0.3, and not 3 × 10⁻¹."""
 
-    class Plain(mpl.ticker.LogFormatter):
-        def __call__(self, x: float, pos: int | None = None) -> str:
-            return f"{x:g}" if super().__call__(x, pos) else ""
-
     axes.set(**{f"{which}scale": "log"})
     axis = getattr(axes, f"{which}axis")
+
+    class Plain(mpl.ticker.LogFormatter):
+        def __call__(self, x: float, pos: int | None = None) -> str:
+            low, high = axis.get_view_interval()
+            crowded = high > 5 * low and f"{x:e}"[0] not in "125"
+            return f"{x:g}" if super().__call__(x, pos) and not crowded else ""
+
     axis.set_major_formatter(Plain())
     axis.set_minor_formatter(Plain(minor_thresholds=(2, 0.5)))
 
@@ -188,7 +191,7 @@ def squares(values: pd.Series, words: pd.Series, title: str, **colour: Any) -> F
     models = list(dict.fromkeys(values.index.get_level_values("model")))
     figure, axes = plt.subplots(1, len(models), figsize=(WIDTH, 2.5), sharey=True, squeeze=False)
     for one, model in zip(axes.flat, models, strict=True):
-        table = values[model].unstack().sort_index(ascending=False)
+        table = values[model].unstack().sort_index(ascending=False).sort_index(axis=1)
         written = words[model].unstack().reindex_like(table)
         one.set_facecolor("0.85")
         sns.heatmap(table, ax=one, linewidths=1, cbar=False, **colour)

@@ -9,6 +9,7 @@ from clipgrid.reporting.arms import by_clip, sweep, usual
 from clipgrid.reporting.figures import EXTERNAL
 from clipgrid.reporting.figures.drawing import WIDTH, as_they_are, colours, empty, log_scale
 from clipgrid.study.axes import model_label
+from clipgrid.study.fields import canonical
 from clipgrid.study.parts import figure
 
 if TYPE_CHECKING:
@@ -57,9 +58,9 @@ def failures(axes: Axes, swept: pd.DataFrame, palette: Palette) -> None:
     for name, mine in by_clip(swept):
         failed = 100 * (mine.status != "finished").groupby(mine.learning_rate).mean()
         axes.plot(failed.index, failed, "-o", ms=3.5, lw=1.2, color=palette[name], label=name)
-    log_scale(axes, "x")
     axes.set(xlabel="learning rate η", ylabel="failed runs (%)", ylim=(-4, 104),
              title="a  failed runs")  # fmt: skip
+    at_rates(axes, swept)
 
 
 def products(axes: Axes, evidence: Evidence, swept: pd.DataFrame, palette: Palette) -> None:
@@ -97,7 +98,7 @@ def batch_norm(axes: Axes, cells: pd.DataFrame, palette: Palette) -> None:
                 mean = 100 * mine.groupby("learning_rate").test_accuracy.mean()
                 axes.plot(mean.index, mean, style, ms=3.5, lw=1.2, color=palette[name],
                           label=f"{model_label(model)}, {name}")  # fmt: skip
-    log_scale(axes, "x")
+    at_rates(axes, cells[cells.model.isin([plain, f"{plain}_bn"])])
     axes.legend(fontsize=6.5, loc="best")
 
 
@@ -119,6 +120,14 @@ def label_noise(axes: Axes, cells: pd.DataFrame, palette: Palette) -> None:
                   color=palette[name])  # fmt: skip
         axes.plot(100 * mean.index, mean, "-", lw=1.2, color=palette[name])
     axes.set_title(f"d  label noise ({model_label(first.model)}, T = {first.iterations})")
+
+
+def at_rates(axes: Axes, cells: pd.DataFrame) -> None:
+    """A logarithmic x axis with the learning rates that were tried."""
+    rates = sorted(cells.learning_rate.unique())
+    axes.set_xscale("log")
+    axes.set_xticks(rates, [canonical(rate) for rate in rates])
+    axes.minorticks_off()
 
 
 def nothing(axes: Axes, why: str) -> None:

@@ -19,13 +19,24 @@ let opened = null;  // the claim that the address names
 
 // ---- cells, a hundred at a time --------------------------------------------------------------
 
+// A button that shows a row below with the command, and hides it.
 function command(text) {
-  const copy = element("button", "copy");
-  copy.onclick = async () => {
-    await navigator.clipboard.writeText(text);
-    copy.textContent = "copied";
+  const button = element("button", "command");
+  button.ariaExpanded = "false";
+  button.onclick = () => {
+    const row = button.closest("tr");
+    button.ariaExpanded = String(button.ariaExpanded === "false");
+    if (button.ariaExpanded === "false") return row.nextSibling.remove();
+    const copy = element("button", "copy");
+    copy.onclick = async () => {
+      await navigator.clipboard.writeText(text);
+      copy.textContent = "copied";
+    };
+    const cell = element("td", element("code", text), " ", copy);
+    cell.colSpan = columns.length;
+    row.after(element("tr", cell));
   };
-  return element("details", element("summary", "command"), element("code", text), " ", copy);
+  return button;
 }
 
 function show(place, some) {

@@ -47,7 +47,7 @@ def default_study(checkout: Path) -> dict:
         "starting processes": jobs("train/*.tsv") - training - evaluation,
         "verdicts": jobs("judge.tsv"),
         "notebooks": jobs("notebooks/*.tsv"),
-        "report": jobs("report.tsv"),
+        "report": jobs("report.tsv") + jobs("workflow.tsv"),
     }
     seconds["Snakemake and idle cores"] = cores * wall - sum(seconds.values())
     return {

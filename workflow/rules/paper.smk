@@ -170,6 +170,8 @@ rule snakemake_report:
         f"{RESULTS}/workflow.html",
     log:
         f"{RESULTS}/logs/workflow.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/workflow.tsv"
     localrule: True
     conda:
         "../../envs/clipgrid.yaml"

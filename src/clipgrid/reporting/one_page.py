@@ -5,6 +5,7 @@ import base64
 import hashlib
 import json
 import re
+import shlex
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from markupsafe import Markup
 
 from clipgrid.judging import aggregate, claims
 from clipgrid.judging.evidence import Evidence
+from clipgrid.judging.rules import Computation
 from clipgrid.reporting import figures, tables, text, verdicts
 from clipgrid.reporting.abstract import abstract
 from clipgrid.reporting.arms import clips_in, reported, sweep
@@ -21,6 +23,7 @@ from clipgrid.reporting.compared import Sides, compared
 from clipgrid.reporting.figures import learning_curves
 from clipgrid.reporting.overview import arms, computing, outcomes
 from clipgrid.study import config
+from clipgrid.study.config import Study
 
 ENLARGED = 1.4
 
@@ -39,7 +42,8 @@ def one_page(
     external = table.section == "external"
     own, facts = verdicts.by_decision(table[~external]), verdicts.by_decision(table[external])
     cells = reported(evidence)
-    sides = compared(claims.load(Path(study.claims)), evidence, findings) if study.claims else {}
+    said = claims.load(Path(study.claims)) if study.claims else None
+    sides = compared(said, evidence, findings) if said else {}
     drawn = images(evidence)
     experiments = of_experiments(evidence)
     main = drawn["accuracy" if sweep(evidence.cells).empty else "heat-map"]
@@ -62,7 +66,8 @@ def one_page(
         chapters={name.lstrip("0123456789 "): some for name, some in by_category.items()},
         experiments=experiments,
         exhibits={**{one["name"]: one for one in experiments}, **drawn},
-        rules=rules(findings, sides),
+        rules=rules(findings, sides, said),
+        judging=command_to_judge(study),
         sections=[e.section for e in study.experiments.values() if e.section],
         settings=config.settings(study),
         data=evidence.about,
@@ -115,6 +120,12 @@ def of_experiments(evidence: Evidence) -> list[dict[str, Any]]:
     return found
 
 
+def command_to_judge(study: Study) -> str:
+    """What a person types to have all verdicts computed again."""
+    files = ["--study", f"{study.results}/study.json", "--claims", str(study.claims)]
+    return shlex.join(["python", "-m", "clipgrid", "judge", *files])
+
+
 def image(file: Path) -> dict[str, Any]:
     """A figure as a data URI, and its width on a screen: larger than on paper."""
     svg = file.read_bytes()
@@ -126,16 +137,20 @@ def image(file: Path) -> dict[str, Any]:
 
 
 def rules(
-    findings: pd.DataFrame, sides: dict[tuple[str, int], Sides]
+    findings: pd.DataFrame, sides: dict[tuple[str, int], Sides], said: claims.Claims | None
 ) -> dict[str, list[dict[str, Any]]]:
-    """By claim what each of its rules found, in words, and how many cells it compared."""
-    found = defaultdict(list)
+    """By claim what each of its rules found, in words; the name of one that is a computation; how
+    many cells one compared."""
+    found: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in findings.itertuples():
+        assert said  # that there are findings
+        rule = said.claims[row.id].rules[row.rule - 1]
         found[row.id].append(
             {
                 "number": row.rule,
                 "found": verdicts.found(row),
                 "reason": row.reason,
+                "computation": rule.name if isinstance(rule, Computation) else "",
                 "sides": [(words, len(cells)) for words, cells in sides[row.id, row.rule]],
             }
         )

@@ -309,6 +309,36 @@ def test_figures_of_runs_have_a_line_of_each_threshold(cells, evidence, draw):
         assert names == ["λ = 1", "λ = 10", "no clipping"]
 
 
+def test_the_axis_of_accuracies_follows_the_data(cells, evidence):
+    axes = learning_curves(evidence(cells), cells).axes
+    assert [one.get_ylim() for one in axes if one.get_ylabel().startswith("validation")] == [
+        (59, 61)
+    ]
+
+
+def test_the_gap_is_drawn_over_the_training_loss_which_grows_to_the_right(cells, histories, draw):
+    few = cells[cells.ema.isna() & (cells.augmentation == "none")].assign(train_images="100")
+    one, *_ = draw("matched-gap", few).axes
+    low, high = one.get_xlim()
+    assert low < high
+    assert one.get_xlabel() == "training loss (nats)"
+    (mean, *_) = [line for line in one.lines if line.get_marker() == "o"]
+    seen = histories.training_loss[histories.trajectory == histories.trajectory[0]].dropna()
+    drawn = mean.get_ydata()[np.isfinite(mean.get_ydata())]
+    assert sorted(drawn) == pytest.approx(sorted(1.0 - seen))  # the validation loss is 1
+
+
+def test_a_line_of_the_gap_ends_where_half_of_the_seeds_have_not_been(cells, histories, draw):
+    few = cells[cells.ema.isna() & (cells.augmentation == "none")].assign(train_images="100")
+    early = set(few.trajectory[few.seed > 0])
+    histories.loc[histories.trajectory.isin(early) & (histories.step > 20), "training_loss"] = (
+        np.nan
+    )
+    one, *_ = draw("matched-gap", few, histories).axes
+    means = [line for line in one.lines if line.get_marker() == "o"]
+    assert [np.isfinite(line.get_ydata()).sum() for line in means] == [2] * 3
+
+
 def test_figures_of_diverged_runs_are_drawn(cells, histories, evidence, draw):
     histories.loc[histories.step > 20, ["loss", "norm"]] = np.nan
     histories.loc[histories.step == 20, "norm"] = np.inf

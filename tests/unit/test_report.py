@@ -8,6 +8,7 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from bs4 import BeautifulSoup
 from made_up import CLAIM, KINDS, TWO_NAMES
 
@@ -178,6 +179,17 @@ def test_the_cells_are_those_of_the_look_that_judged(results):
 def test_a_claim_without_cells_has_none_behind_it(results, cells):
     cells = cells[cells.model != "alexnet"]
     assert page_of(results(cells=cells)).find(id="C1")(class_="compared") == []
+
+
+def test_a_claim_that_is_computed_names_its_computation(results):
+    folder = results([CLAIM | {"decided_by": "computation", "rule": 2, "verdict": "supported"}])
+    claims = yaml.safe_load((folder / "claims.yaml").read_text())
+    claims["claims"]["C1"]["rules"].append({"statistic": "computation", "name": "formula"})
+    (folder / "claims.yaml").write_text(yaml.safe_dump(claims))
+    page = page_of(folder)
+    assert "Decided by the computation formula ." in words(page.find(id="C1"))
+    command = f"python -m clipgrid judge --study results/study.json --claims {folder}/claims.yaml"
+    assert command in words(page.find(id="claims"))
 
 
 def test_the_plan_of_looks_and_what_was_spent_stand_below_the_verdicts(results):

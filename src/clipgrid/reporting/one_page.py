@@ -63,7 +63,7 @@ def one_page(
         main=main,
         effects=by_category.pop(figures.VERDICTS, []),
         external=by_category.pop(figures.EXTERNAL, []),
-        chapters={name.lstrip("0123456789 "): some for name, some in by_category.items()},
+        chapters=by_category,
         experiments=experiments,
         exhibits={**{one["name"]: one for one in experiments}, **drawn},
         rules=rules(findings, sides, said),

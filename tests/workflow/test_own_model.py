@@ -60,9 +60,11 @@ def test_another_paper_is_made_of_four_files(project, snakemake):
     assert list(claims.index) == ["S1", "S2", "S3", "S4", "S5"]
     assert claims.verdict["S5"] == "supported"
     assert "smoothed labels (epsilon=0.1) less cross-entropy" in claims.reason["S1"]
-    start = (results / "workflow.rst").read_text()
-    assert "5 statements on label smoothing were checked." in " ".join(start.split())
-    assert "Is that so where images are few?" in start
-    assert "gradient clipping" not in start
+    report = " ".join((results / "report.html").read_text().split())
+    abstract = report.partition('<section id="claims">')[0]
+    assert "5 statements were checked." in abstract
+    assert "Is that so where images are few?" in abstract
+    assert "<td>AlexNet" in abstract
+    assert "clipping" not in abstract.partition("<main>")[2]
     figures = {path.stem for path in (results / "figures").glob("*.svg")}
     assert figures == {"accuracy-by-smoothing", "forest", "smoothing-curves"}

@@ -141,7 +141,10 @@ rule html_report:
     input:
         exhibits=EXHIBITS,
         study=f"{RESULTS}/study.json",
-        templates=sorted((ROOT / "src/clipgrid/reporting/templates").iterdir()),
+        templates=[
+            *sorted((SRC / "clipgrid/reporting/templates").iterdir()),
+            *([STUDY.start_page] if STUDY.start_page else []),
+        ],
     output:
         f"{RESULTS}/report.html",
     log:

@@ -46,13 +46,17 @@ def one_page(
     sides = compared(said, evidence, findings) if said else {}
     drawn = images(evidence)
     experiments = of_experiments(evidence)
-    main = drawn["accuracy" if sweep(evidence.cells).empty else "heat-map"]
+    names = ["accuracy" if sweep(evidence.cells).empty else "heat-map", *drawn]
+    main = next((drawn[name] for name in names if name in drawn), None)
     by_category = defaultdict(list)
     for part in figures.of(study):
-        by_category[part.about["category"]].append(drawn[part.name])
+        if drawn[part.name] is not main:
+            by_category[part.about["category"]].append(drawn[part.name])
     script = text.source("report.js")
+    ours = "report.html"
     return text.page(
-        "report.html",
+        text.own(study.start_page) if study.start_page else ours,
+        base=ours,
         **judged | {"claims": own},
         **{name: Markup(html) for name, html in fragments.items()},
         study=study,

@@ -173,6 +173,32 @@ def study_commands(commands) -> None:
     command.add_argument("study", nargs="?", type=Path, default=Path("config.yaml"), help="file")
     command.add_argument("--dry-run", action="store_true", default=False, help="only say so")
 
+    command = add(
+        commands,
+        probe,
+        "say what clipping does to a model, and which λ to try",
+        "Trains a few short runs, without clipping and with it, and ends in a sentence of advice."
+        " It says first how long they take. All of it is a study of your own, which can grow.",
+    )
+    command.add_argument(
+        "what",
+        help="a model by name (resnet18, alexnet:width=0.125), or a class or function in a file"
+        " (my_vit.py:ViT); or a study that has been run (FILE.yaml), or a Clipper's table"
+        " (FILE.parquet, FILE.csv)",
+    )
+    command.add_argument("--images", default="digits", help="a data set by name, or a folder")
+    command.add_argument("--size", type=a(Side), default=32, help="side of the images, px")
+    command.add_argument("--optimizer", default="momentum", help="by name")
+    command.add_argument(
+        "--learning-rates", type=numbers, default="0.01,0.03,0.1", help="three or so, by commas"
+    )
+    command.add_argument("--steps", type=a(Count), default=500, help="of each run")
+    command.add_argument("--seeds", type=a(Count), default=3, help="runs at each rate")
+    command.add_argument("--batch-size", type=a(Count), default=32, help="images a step")
+    command.add_argument("--cores", type=a(Count), default=os.cpu_count(), help="to use")
+    command.add_argument("--out", type=Path, help="folder for the results", default=None)
+    command.add_argument("--dry-run", action="store_true", default=False, help="only the cost")
+
     add(commands, costs, "print what an image takes in each model, counted by torch")
 
     command = add(commands, schema, "print the JSON schema of a config file")
@@ -220,6 +246,15 @@ def a(kind: Any) -> Callable[[str], Any]:
             raise argparse.ArgumentTypeError(why) from None
 
     return read
+
+
+def numbers(text: str) -> list[float]:
+    try:
+        return [TypeAdapter(Positive).validate_python(word) for word in text.split(",")]
+    except ValidationError:
+        raise argparse.ArgumentTypeError(
+            f"must be numbers above 0, such as 0.01,0.03: {text!r}"
+        ) from None
 
 
 def readout(name: str) -> Readout:
@@ -300,6 +335,12 @@ def next_look(study, dry_run):
     from clipgrid.judging.next_look import next_look
 
     print(next_look(study, dry_run))
+
+
+def probe(what, out, cores, dry_run, **asked):
+    from clipgrid.reporting.probe import probe
+
+    probe(what, out, cores, dry_run, **asked)
 
 
 def costs():

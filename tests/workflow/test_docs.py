@@ -208,6 +208,7 @@ def test_each_command_of_the_manual_is_of_a_kind_that_a_test_tries():
     assert programs == {
         *("make", "snakemake", "python", "pytest"),  # below
         *("cell", "grep"),  # test_smoke.py
+        "clipgrid",  # below, and test_probe.py
         *(".", "pre-commit"),
     }
     assert {tuple(words) for _, words in commands_of(".")} == {(".", ".venv/bin/activate")}
@@ -221,6 +222,11 @@ def test_each_command_of_the_manual_is_of_a_kind_that_a_test_tries():
 def test_each_command_of_ours_that_the_manual_names_is_one(page, words):
     parser().parse_args(words[3:])
     assert [word for word in words if word.endswith(".yaml") and not (ROOT / word).exists()] == []
+
+
+def test_each_probe_that_the_texts_name_is_one():
+    for _, words in commands_of("clipgrid"):
+        parser().parse_args(words[1:])
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,6 @@ lie in a Python file or module that a study names under `extensions`. Imports no
 
 import difflib
 import hashlib
-import importlib
 import importlib.util
 import inspect
 import pkgutil
@@ -18,6 +17,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
@@ -26,6 +26,7 @@ from pydantic import BaseModel, ValidationError
 
 from clipgrid import InputError
 from clipgrid.study import code
+from clipgrid.study.borrowed import fitted
 from clipgrid.study.faults import explained, place_of
 from clipgrid.study.fields import canonical, shown
 from clipgrid.study.settings import check_defaults, settings_of
@@ -211,9 +212,9 @@ def library(kind: str, names: Callable[[], list[str]]) -> Callable[[F], F]:
 def load_ours() -> None:
     """Import the modules in which our own parts are declared."""
     for room in ROOMS:
-        package = importlib.import_module(room)
+        package = import_module(room)
         for module in pkgutil.iter_modules(getattr(package, "__path__", ()), f"{room}."):
-            importlib.import_module(module.name)
+            import_module(module.name)
 
 
 def load(extensions: Iterable[str], folder: Path = Path()) -> None:
@@ -242,10 +243,20 @@ def load(extensions: Iterable[str], folder: Path = Path()) -> None:
             raise InputError(f"{extension} can't be loaded: {reason}{where}") from error
 
 
-def load_extension(extension: str, folder: Path) -> ModuleType:
-    if not extension.endswith(".py"):
-        return importlib.import_module(extension)
-    path = (folder / extension).resolve()
+def load_extension(extension: str, folder: Path) -> None:
+    """A file or module with parts; or, with a colon, a model in it: `my_vit.py:ViT` is `vit`."""
+    source, _, name = extension.partition(":")
+    module = load_file(folder / source) if source.endswith(".py") else import_module(source)
+    if name:
+        if not hasattr(module, name):
+            raise InputError(f"there is no {name} in {source}")
+        build = fitted(getattr(module, name), name)
+        if name.lower() not in KINDS["model"] or KINDS["model"][name.lower()].run is not build:
+            model(name.lower(), label=name)(build)
+
+
+def load_file(path: Path) -> ModuleType:
+    path = path.resolve()
     name = f"{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
     if name in sys.modules:
         return sys.modules[name]

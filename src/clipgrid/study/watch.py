@@ -111,7 +111,7 @@ class Watch(logging.Handler):
         whole = sum(training.seconds for training in self.packs.values())
         slower = self.busy / new if new > SETTLED else 1.0
         left = slower * (whole - seconds) / max(1, min(self.cores, len(self.packs)))
-        return f"{'about' if left > 60 else 'less than'} {ceil(left / 60)} min of it left"
+        return f"{'about' if left > 60 else 'less than'} {max(1, ceil(left / 60))} min of it left"
 
 
 class Training:

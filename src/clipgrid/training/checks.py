@@ -130,7 +130,8 @@ def check_model(choice: Choice, run: Run) -> None:
     for training in (True, False):
         run.model.train(training)
         mode = "training" if training else "eval"
-        logits = run.model(images)
+        with torch.set_grad_enabled(training):  # as it is evaluated; torch has other kernels then
+            logits = run.model(images)
         if not isinstance(logits, Tensor):
             gives = f"{type(logits).__name__}, and not a tensor of logits"
             raise InputError(f"in {mode} mode it gives {gives} [batch, classes]")

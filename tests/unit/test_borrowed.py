@@ -1,0 +1,86 @@
+"""Models that were not written for clipgrid."""
+
+import pytest
+
+from clipgrid import InputError
+from clipgrid.study import parts
+
+VIT = """
+import torch
+
+class Tiny(torch.nn.Module):
+    def __init__(self, {}):
+        super().__init__()
+        self.layer = torch.nn.Linear({}, 10)
+
+    def forward(self, images):
+        return self.layer(images.flatten(1))
+
+NUMBER = 3
+"""
+
+
+@pytest.fixture(autouse=True)
+def registry_put_back():
+    parts.load_ours()
+    before = dict(parts.KINDS["model"])
+    yield
+    parts.KINDS["model"].clear()
+    parts.KINDS["model"].update(before)
+
+
+@pytest.fixture
+def file(tmp_path):
+    def write(parameters, width="64"):
+        path = tmp_path / "net.py"
+        path.write_text(VIT.format(parameters, width))
+        return path
+
+    return write
+
+
+def test_a_class_with_names_of_its_own_is_a_model(file):
+    path = file("num_classes=3, img_size=1, in_chans=1", "in_chans * img_size**2")
+    for _ in range(2):  # a study is read more than once
+        parts.load([f"{path}:Tiny"])
+    choice = parts.choose("model", "tiny")
+    assert choice(2, 8, 10).layer.in_features == 2 * 64
+    assert choice.label == "Tiny"
+    assert choice.part.file == path
+
+
+def test_a_change_of_its_code_is_seen(file):
+    source = []
+    for width in ("64", "32 + 32"):
+        parts.KINDS["model"].pop("tiny", None)
+        parts.code.digest.cache_clear()
+        parts.code.tree.cache_clear()
+        parts.code.bindings.cache_clear()
+        parts.load([f"{file('size=8', width)}:Tiny"])
+        source.append(parts.find("model", "tiny").source)
+    assert source[0] != source[1]
+
+
+def test_a_class_of_an_installed_package_is_a_model():
+    from clipgrid import torchvision_on_cpu  # noqa: F401, before timm imports torchvision
+
+    parts.load(["timm.models.vision_transformer:VisionTransformer"])
+    net = parts.choose("model", "visiontransformer")
+    assert len(net.part.source) == 16
+
+
+@pytest.mark.parametrize(
+    ("parameters", "name", "reason"),
+    [
+        (
+            "depth",
+            "Tiny",
+            r"Tiny must be given depth: give it a default, or one of the names of chan",
+        ),
+        ("", "Absent", r"there is no Absent in .*net\.py"),
+        ("", "NUMBER", r"NUMBER is no class or function, but int"),
+    ],
+)
+def test_what_can_not_be_a_model_is_one_error(file, parameters, name, reason):
+    with pytest.raises(InputError, match=rf"net\.py:{name} can't be loaded: {reason}"):
+        parts.load([f"{file(parameters)}:{name}"])

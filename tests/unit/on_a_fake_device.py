@@ -130,7 +130,7 @@ def run(dataset, settings):
 def with_clipper(spec):
     """The same of the library's Clipper, with groups and a parameter that has no gradient."""
     model = to(nn.Sequential(nn.Linear(8, 4), nn.Linear(4, 2), nn.Linear(2, 2)), DEVICE)
-    groups = [{"params": model[0]}, {"params": model[1:], "name": "others"}]
+    groups = [{"params": model[0]}, {"params": model[1]}, {"params": model[2], "name": "unused"}]
     for given in (model, groups):
         clipper = clipping.Clipper(given, spec, by_layer=True)
         for _ in range(3):
@@ -138,7 +138,7 @@ def with_clipper(spec):
                 parameter.grad = torch.ones_like(parameter)
             for value in clipper():
                 assert (value.device.type, value.dim()) == (DEVICE, 0)
-        assert len(clipper) == 3
+        assert clipper.steps == 3
 
 
 def main():

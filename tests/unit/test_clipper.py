@@ -189,6 +189,18 @@ def test_each_group_has_a_threshold_of_its_own():
     assert seen.share == (first.share + second.share) / 2
 
 
+@pytest.mark.parametrize("spec", ["1", "layer1", "agc0.5", "value0.1"])
+def test_a_group_without_gradients_has_norm_zero(spec):
+    model = net()
+    model[0].requires_grad_(False)
+    clipper = Clipper([{"params": model[0], "name": "frozen"}, {"params": model[2]}], spec)
+    backward(model)
+    expected = torch.nn.utils.get_total_norm([p.grad for p in model[2].parameters()])
+    assert clipper().norm.item() == pytest.approx(expected.item())
+    table = clipper.table()
+    assert (table["group:frozen:norm"], table["group:frozen:share"]) == ([0], [0])
+
+
 def test_groups_that_can_not_be_are_refused():
     model = net()
     with pytest.raises(ValueError, match="in two groups"):
@@ -225,7 +237,7 @@ def test_before_the_backward_pass_or_for_another_model_there_is_an_error():
     backward(model)
     with pytest.raises(RuntimeError, match=r"none of 4 parameters has a gradient: .*backward\(\)"):
         clipper()
-    assert len(clipper) == 0
+    assert clipper.steps == 0
 
 
 def test_a_sparse_gradient_is_refused_by_name():
@@ -386,7 +398,7 @@ def test_memory_is_bounded_and_counts_are_of_all_steps():
             p.grad = g * (size / norm)
         clipper()
     table = clipper.table()
-    assert len(clipper) == 2100
+    assert clipper.steps == 2100
     assert 32 < len(table["step"]) <= 64
     distances = {b - a for a, b in zip(table["step"], table["step"][1:], strict=False)}
     assert distances == {64}
@@ -472,7 +484,7 @@ def test_accumulated_gradients_are_clipped_once():
         assert said(clipper) == []
         assert clipper.table()["norm"][-1] == pytest.approx(total)
         optimizer.step()
-    assert len(clipper) == 3
+    assert clipper.steps == 3
 
 
 def test_a_scaled_gradient_is_an_error_and_an_overflow_is_none():
@@ -516,7 +528,7 @@ def test_a_run_that_is_resumed_is_the_run_that_was_not_interrupted():
         buffer.seek(0)
         second = Clipper(model, spec, by_layer=True, keep=8)
         second.load_state_dict(torch.load(buffer, weights_only=True))
-        assert len(second) == 9
+        assert second.steps == 9
         optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
         for step in range(9, 20):
             optimizer.zero_grad()
@@ -541,7 +553,7 @@ def test_a_model_with_a_clipper_can_be_copied_and_saved(tmp_path):
     for other in (twin, loaded):
         backward(other)
         Clipper(other, "1")()
-    assert len(clipper) == 2
+    assert clipper.steps == 2
 
 
 SHARED = """

@@ -102,7 +102,8 @@ class Clipper:
 
     # ---- what it saw -----------------------------------------------------------------------------
 
-    def __len__(self) -> int:
+    @property
+    def steps(self) -> int:
         """The steps that were seen."""
         return len(self.record)
 
@@ -228,6 +229,9 @@ def clip_values(group: Group, gradients: spread.Gradients, exempt: set[Any]) -> 
         raise ValueError(f"{kind} needs all gradients of a group on one device")
     both = zip(gradients, group.parameters.values(), strict=True)
     given = [(g, None if p in exempt else p.detach()) for g, p in both if g is not None]
+    if not given:
+        none = next(iter(group.parameters.values())).new_zeros((), dtype=torch.float64)
+        return Telemetry(none, none, none + group.clip.threshold, none + 1, none)
     return group.clip([g for g, _ in given], [w for _, w in given], group.state)
 
 

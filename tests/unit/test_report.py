@@ -249,6 +249,11 @@ def test_the_abstract_says_what_the_threshold_does_and_on_what_it_depends(eviden
     )
 
 
+def test_the_abstract_says_over_how_many_seeds_where_these_differ(evidence, cells):
+    fewer = cells[(cells.model == "alexnet") | (cells.seed < 2)]
+    assert "(means over 2 to 3 seeds, T = 500)" in said(evidence, fewer)["measured"]
+
+
 def test_the_abstract_says_so_where_one_net_or_one_seed_was_tried(evidence, cells):
     one = cells[(cells.model == "alexnet") & (cells.seed == 0)]
     assert said(evidence, one)["measured"] == (

@@ -63,12 +63,12 @@ MATTERS = 0.5
 
 class Effects(NamedTuple):
     """What a λ changes beside no clipping: mean differences of the test accuracy, paired by seed
-    (points), by model (rows) and learning rate (columns); how many pairs of runs there are, and how
-    many runs failed with it and without."""
+    (points), by model (rows) and learning rate (columns), over how many seeds, the fewest and the
+    most; how many pairs of runs there are, and how many runs failed with it and without."""
 
     clip: str
     iterations: int
-    seeds: int
+    seeds: tuple[int, int]
     points: pd.DataFrame
     pairs: int
     failed: int
@@ -93,12 +93,13 @@ def effects(cells: pd.DataFrame) -> Effects | None:
     if pairs.empty:
         return None
     points = 100 * (pairs.test_accuracy - pairs.test_accuracy_without)
-    net = labels(pairs, "model")
+    places = [labels(pairs, "model"), pairs.learning_rate]
+    seeds = points.groupby(places).size()
     return Effects(
         clip=f"λ = {canonical(threshold)}",
         iterations=int(pairs.iterations.iloc[0]),
-        seeds=pairs.seed.nunique(),
-        points=points.groupby([net, pairs.learning_rate], sort=False).mean().unstack(),
+        seeds=(int(seeds.min()), int(seeds.max())),
+        points=points.groupby(places, sort=False).mean().unstack(),
         pairs=len(pairs),
         failed=int(failed(pairs).sum()),
         failed_without=int((pairs.status_without != "finished").sum()),
@@ -115,7 +116,9 @@ def effect(evidence: Evidence) -> Iterator[str]:
     if each.empty:
         yield f"No pair of runs with {found.clip} and without clipping has an accuracy; {fails}."
         return
-    seeds = f"means over {found.seeds} seeds" if found.seeds > 1 else "one seed"
+    fewest, most = found.seeds
+    seeds = f"{most}" if fewest == most else f"{fewest} to {most}"
+    seeds = f"means over {seeds} seeds" if most > 1 else "one seed"
     change = f"{each.min():+.1f} to {each.max():+.1f}" if len(each) > 1 else f"{each.iloc[0]:+.1f}"
     yield (
         f"Against no clipping, {found.clip} changed the test accuracy by {change} points"

@@ -309,6 +309,25 @@ def test_the_report_of_any_study_has_no_empty_table_and_no_nan(change, results, 
     assert len(data["cells"]) == len(some)
 
 
+@pytest.mark.parametrize("changes", [{"claims": None}, {}])
+def test_the_script_runs_on_any_study(changes, results, cells, browser):
+    folder = results([], cells=diverged(cells), **changes)
+    report.report(folder / "study.json")
+    page, errors = browser.new_page(), []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", lambda line: line.type == "error" and errors.append(line.text))
+    page.goto((folder / "report.html").as_uri())
+    page.get_by_role("searchbox").fill("alexnet_1.0 T500")
+    names = page.locator("#rows tbody td:first-child").all_inner_texts()
+    assert names == [name for name in cells.cell if "alexnet_1.0" in name and "T500" in name]
+    page.go_back()
+    assert page.locator("#rows tbody tr").count() == 100
+    page.get_by_role("button", name=f"100 more of the {len(cells) - 100} that").click()
+    assert page.locator("#rows tbody tr").count() == 200
+    page.close()
+    assert errors == []
+
+
 def test_arms_that_differ_on_any_axis_have_a_row_each(cells):
     more = [cells.assign(schedule="cosine"), cells.assign(label_noise=0.4)]
     rows = overview.arms(pd.concat([cells, *more], ignore_index=True))

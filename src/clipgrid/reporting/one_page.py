@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from markupsafe import Markup
 
 from clipgrid.judging import aggregate, claims
 from clipgrid.judging.evidence import Evidence
@@ -58,7 +57,7 @@ def one_page(
         text.own(study.start_page) if study.start_page else ours,
         base=ours,
         **judged | {"claims": own},
-        **{name: Markup(html) for name, html in fragments.items()},
+        **fragments,
         study=study,
         number=int((~external).sum()),
         facts=facts,
@@ -81,8 +80,8 @@ def one_page(
         trained=trained,
         computing=computing(trained),
         effect=verdicts.effect,
-        cells_data=Markup(data(evidence.cells, findings, sides)),
-        script=Markup(script),
+        cells_data=data(evidence.cells, findings, sides),
+        script=script,
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
 

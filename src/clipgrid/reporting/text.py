@@ -23,7 +23,8 @@ OWN = "own"
 @cache
 def environment() -> "Environment":
     """The templates of the report's pages, ours and, behind OWN, those below this folder: all that
-    they are given is escaped, but for Markup."""
+    they are given is escaped, but for what they call safe: pages of ours within a page, and our
+    script with its data."""
     from jinja2 import (
         ChoiceLoader,
         Environment,

@@ -324,19 +324,21 @@ def test_the_gap_is_drawn_over_the_training_loss_which_grows_to_the_right(cells,
     assert one.get_xlabel() == "training loss (nats)"
     (mean, *_) = [line for line in one.lines if line.get_marker() == "o"]
     seen = histories.training_loss[histories.trajectory == histories.trajectory[0]].dropna()
-    drawn = mean.get_ydata()[np.isfinite(mean.get_ydata())]
-    assert sorted(drawn) == pytest.approx(sorted(1.0 - seen))  # the validation loss is 1
+    drawn = mean.get_ydata()
+    assert all(np.isclose(drawn, 1.0 - loss).any() for loss in seen)  # the validation loss is 1
 
 
 def test_a_line_of_the_gap_ends_where_half_of_the_seeds_have_not_been(cells, histories, draw):
     few = cells[cells.ema.isna() & (cells.augmentation == "none")].assign(train_images="100")
-    early = set(few.trajectory[few.seed > 0])
-    histories.loc[histories.trajectory.isin(early) & (histories.step > 20), "training_loss"] = (
-        np.nan
-    )
+    looks = (histories.trajectory == histories.trajectory[0]) & (histories.step % 10 == 0)
+    early = histories.trajectory.isin(few.trajectory[few.seed > 0]) & (histories.step > 20)
+    histories.loc[early, "training_loss"] = np.nan
     one, *_ = draw("matched-gap", few, histories).axes
     means = [line for line in one.lines if line.get_marker() == "o"]
-    assert [np.isfinite(line.get_ydata()).sum() for line in means] == [2] * 3
+    _, second, third, _ = histories.loss[looks]
+    for line in means:
+        least = line.get_xdata()[np.isfinite(line.get_ydata())].min()
+        assert third < least < 1.3 * second
 
 
 def test_figures_of_diverged_runs_are_drawn(cells, histories, evidence, draw):

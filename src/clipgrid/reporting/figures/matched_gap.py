@@ -48,6 +48,7 @@ def matched_gap(evidence: Evidence) -> Figure:
     looks["bin"] = np.searchsorted(edges, looks.loss, side="right").clip(1, BINS) - 1
     gaps = (looks.validation_loss - looks.loss).groupby([looks.trajectory, looks.bin]).mean()
     by_run = gaps.unstack().reindex(columns=range(BINS))
+    by_run = by_run.interpolate(axis=1, limit_area="inside")  # bins that a run leapt over
     palette = colours(runs)
     drawn, axes, arms = panels(runs.arm, height=2.4, sharex=True, sharey=True)
     for one, arm in zip(axes.flat, arms, strict=False):

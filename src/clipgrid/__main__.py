@@ -53,6 +53,7 @@ def parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="command")
     training_commands(commands)
     study_commands(commands)
+    probe_command(commands)
     return parser
 
 
@@ -173,6 +174,16 @@ def study_commands(commands) -> None:
     command.add_argument("study", nargs="?", type=Path, default=Path("config.yaml"), help="file")
     command.add_argument("--dry-run", action="store_true", default=False, help="only say so")
 
+    add(commands, costs, "print what an image takes in each model, counted by torch")
+
+    command = add(commands, schema, "print the JSON schema of a config file")
+    command.add_argument(
+        "of", nargs="?", choices=("study", "claims"), default="study", help="which"
+    )
+
+
+def probe_command(commands) -> None:
+    """What answers for one model."""
     command = add(
         commands,
         probe,
@@ -198,13 +209,6 @@ def study_commands(commands) -> None:
     command.add_argument("--cores", type=a(Count), default=os.cpu_count(), help="to use")
     command.add_argument("--out", type=Path, help="folder for the results", default=None)
     command.add_argument("--dry-run", action="store_true", default=False, help="only the cost")
-
-    add(commands, costs, "print what an image takes in each model, counted by torch")
-
-    command = add(commands, schema, "print the JSON schema of a config file")
-    command.add_argument(
-        "of", nargs="?", choices=("study", "claims"), default="study", help="which"
-    )
 
 
 def add_training(command: argparse.ArgumentParser) -> None:

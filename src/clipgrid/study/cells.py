@@ -349,7 +349,8 @@ class Trajectory(Training):
     def changed(self) -> dict[str, Any]:
         """The settings that are required or not as by default, JSON-ready: `Trajectory(**changed)`
         is this one."""
-        return self.model_dump(mode="json", exclude_defaults=True)
+        dumped = self.model_dump(mode="json", exclude_defaults=True)
+        return {name: value for name, value in dumped.items() if value != self.default(name)}
 
 
 INTRODUCED: dict[str, Any] = {}

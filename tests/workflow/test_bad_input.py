@@ -390,7 +390,7 @@ def test_a_sound_command_trains(home, clipgrid, tmp_path):
         pytest.param({"batch_size": 0}, "batch_size", id="an empty batch"),
         pytest.param({"seed": -1}, "seed", id="a negative seed"),
         pytest.param({"model": "alexnte"}, "model", id="an unknown model"),
-        pytest.param({"optimizer": "adam"}, "optimizer", id="an unknown optimizer"),
+        pytest.param({"optimizer": "adamx"}, "optimizer", id="an unknown optimizer"),
         pytest.param({"augmentation": "flop"}, "augmentation", id="an unknown augmentation"),
         pytest.param({"device": "tpu"}, "device", id="an unknown device"),
         pytest.param({"model": "alexnet:width=1e-3"}, "width", id="a layer without channels"),

@@ -142,7 +142,7 @@ rule html_report:
         exhibits=EXHIBITS,
         study=f"{RESULTS}/study.json",
         templates=[
-            *sorted((SRC / "clipgrid/reporting/templates").iterdir()),
+            *sorted(Path(os.path.relpath(SRC), "clipgrid/reporting/templates").iterdir()),
             *([STUDY.start_page] if STUDY.start_page else []),
         ],
     output:

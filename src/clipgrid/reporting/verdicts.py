@@ -170,7 +170,7 @@ def judgements(claims: pd.DataFrame, before: Path, layout: str = "page.html") ->
         first = first[["verdict", "change"]]
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"{before}: no table of an earlier judgement: {error}") from None
-    both = claims.set_index("id").join(first, rsuffix="_before")
+    both = claims.set_index("id").join(first.rename(columns={"verdict": "verdict_before"}))
     shown = pd.DataFrame(
         {
             "Claim": both.index,

@@ -72,7 +72,10 @@ def save(figure: Figure, stem: Path) -> None:
 
 
 # Told apart from each other, from the decades of λ and from grey.
-OTHERS = ("#7a4a12", "#56b4e9", "#001c7f", "#8c0800", "#d9b300", "#006374", "#809f00", "#4b1c63")
+OTHERS = (
+    *("#7a4a12", "#56b4e9", "#001c7f", "#8c0800", "#d9b300", "#006374", "#809f00", "#4b1c63"),
+    *("#bf33e6", "#ccbf8c", "#33d933", "#e63373", "#e68073", "#8073e6"),
+)
 
 
 def colours(table: pd.DataFrame) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import pytest
 from clipgrid.images.data import prepare
 from clipgrid.judging.evidence import Evidence
 from clipgrid.study import config as study
+from clipgrid.study import parts
 from clipgrid.study.looks import TRANSFORMATIONS
 
 hypothesis.settings.register_profile(
@@ -26,6 +27,15 @@ def digits(tmp_path_factory):
     path = tmp_path_factory.mktemp("data") / "digits.pt"
     prepare("digits", 8, 0, path.parent, path, path.parent / "store")
     return path
+
+
+@pytest.fixture
+def registry_put_back():
+    """What a test declares is known to no other."""
+    parts.load_ours()
+    before = {kind: dict(known) for kind, known in parts.KINDS.items()}
+    yield
+    parts.KINDS.update(before)
 
 
 @pytest.fixture

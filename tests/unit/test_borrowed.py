@@ -20,13 +20,7 @@ NUMBER = 3
 """
 
 
-@pytest.fixture(autouse=True)
-def registry_put_back():
-    parts.load_ours()
-    before = dict(parts.KINDS["model"])
-    yield
-    parts.KINDS["model"].clear()
-    parts.KINDS["model"].update(before)
+pytestmark = pytest.mark.usefixtures("registry_put_back")
 
 
 @pytest.fixture

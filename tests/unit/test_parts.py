@@ -10,13 +10,7 @@ from pydantic import Field, ValidationError
 from clipgrid import InputError
 from clipgrid.study import code, parts
 
-
-@pytest.fixture(autouse=True)
-def registry_put_back():
-    parts.load_ours()
-    before = {kind: dict(known) for kind, known in parts.KINDS.items()}
-    yield
-    parts.KINDS.update(before)
+pytestmark = pytest.mark.usefixtures("registry_put_back")
 
 
 @pytest.fixture
@@ -191,6 +185,19 @@ def test_a_class_of_an_installed_package_is_a_part_and_counts_by_the_packages_ve
     assert one == source("NAdam") != source("RAdam")
     monkeypatch.setattr(code.metadata, "version", lambda name: "0.1")
     assert source("NAdam") != one
+
+
+def test_a_file_of_no_package_among_the_installed_ones_counts_by_what_is_in_it(tmp_path):
+    site = tmp_path / "site-packages"
+    site.mkdir()
+    (site / "torch.py").write_text("1 / 0")  # beside it, and not looked at
+    sums = []
+    for value in (1, 2):
+        (site / "of_no_package.py").write_text(f"import torch\nSCALE = {value}")
+        code.digest.cache_clear()
+        code.tree.cache_clear()
+        sums.append(code.digest(site / "of_no_package.py", "SCALE"))
+    assert sums[0] != sums[1]
 
 
 def test_an_unknown_part_is_an_error_that_says_what_is_near():

@@ -64,8 +64,35 @@ def test_where_clipping_saves_runs_the_advice_says_so_and_where():
         "λ = 2 clips 55% of the steps at η = 0.03; at η = 0.1 you need it: 3 of 3"
     )
     assert "unclipped runs failed, and 0 of 3 clipped ones." in said
-    assert "93.0% without clipping (η = 0.03)" in said
+    assert (
+        "Where no run fails, the best validation accuracy is 93.0% without clipping (η = 0.03)"
+        in said
+    )
     assert "100.0% with it (η = 0.1, the largest tried)" in said
+
+
+def test_where_clipping_saves_some_of_few_the_advice_says_how_many():
+    said = pilots({(0.1, math.inf): 1}).advice()
+    assert "fewer runs fail with it: at η = 0.1 1 of 3 unclipped runs failed, and 0 of 3" in said
+    assert "saves no run" not in said
+    assert "(η = 0.03)" in said  # the best of those at which none failed
+
+
+def test_of_several_thresholds_that_is_told_which_saves_runs():
+    some = {(0.1, math.inf): 3, (0.1, 2.0): 3}
+    said = pilots(some, thresholds=(math.inf, 2.0, 0.001)).advice()
+    assert said.startswith(
+        "λ = 0.001 clips 100% of the steps at η = 0.03 (that is a learning rate);"
+    )
+    assert "at η = 0.1 you need it: 3 of 3 unclipped runs failed, and 0 of 3 clipped ones" in said
+
+
+def test_a_rate_at_which_no_clipped_run_was_tried_says_nothing():
+    table = cells({(0.1, math.inf): 3})
+    table = table[np.isinf(table.threshold) | (table.learning_rate < 0.1)]
+    (one,) = of_study(table, histories(table, NORMS)).values()
+    assert "nan" not in one.advice() + one.table().to_string()
+    assert one.advice().startswith("No run failed without clipping (λ = 2")
 
 
 def test_where_clipping_saves_none_the_advice_is_to_tune_the_rate():

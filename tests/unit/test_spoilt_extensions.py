@@ -9,13 +9,7 @@ from spoilt import FIRST, MANY, example
 from clipgrid import InputError
 from clipgrid.study import parts
 
-
-@pytest.fixture(autouse=True)
-def registry_put_back():
-    parts.load_ours()
-    before = {kind: dict(known) for kind, known in parts.KINDS.items()}
-    yield
-    parts.KINDS.update(before)
+pytestmark = pytest.mark.usefixtures("registry_put_back")
 
 
 def known():

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from clipgrid.study import cells, config, grid, packs
-from clipgrid.study.watch import Watch
+from clipgrid.study.watch import Training, Watch
 
 NAME = "alexnet_momentum_lr0.03_{}_none_seed{}"
 
@@ -70,6 +70,8 @@ def test_the_share_counts_steps_and_not_jobs(study, watch, capsys):
     watch.look()
     assert watch.line().startswith("75% of the training is done  ")
     assert watch.line().endswith("left  experiment vgg")
+    says(watch, "job_error", jobid=8)
+    assert watch.line().endswith("left  ")
 
 
 def test_a_log_of_an_earlier_session_counts_nothing(study, watch):
@@ -82,11 +84,10 @@ def test_a_log_of_an_earlier_session_counts_nothing(study, watch):
     assert watch.done()[0] == 1200
 
 
-def test_of_a_pack_runs_that_are_past_count_whole(study, monkeypatch):
+def test_of_a_pack_runs_that_are_past_count_whole(study):
     (pack,) = packs.pack(cells.runs_of(grid.cells(study)), lambda t, r: 1.0, 100.0)
-    watch = Watch(study, [pack], cores=2)
     first, second, third = [t.name for t in pack.runs][:3]
-    training = watch.packs[pack.name]
+    training = Training(pack, study)
     training.read(f"run 1 of 4: {first}\nstep 400/400\nrun 2 of 4: {second}\nrun 3 of 4: {third}\n")
     assert training.steps_done == 800
     training.read("something that has no step")
@@ -95,7 +96,7 @@ def test_of_a_pack_runs_that_are_past_count_whole(study, monkeypatch):
 
 def test_the_time_left_follows_what_was_measured(study, watch, monkeypatch):
     monkeypatch.setattr("clipgrid.study.watch.SETTLED", 0.0)
-    names = list(watch.packs)
+    names = [pack.name for pack in watch.of]
     watch.start(set(names))
     by_estimate = watch.left()
     watch.packs[names[0]].finish()

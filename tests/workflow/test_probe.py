@@ -45,6 +45,25 @@ def test_it_ends_in_advice_and_leaves_a_study(probed, snakemake, job_stats):
     assert "train" not in job_stats(again.stdout)
 
 
+def test_a_study_that_was_added_to_is_not_overwritten(probed, clipgrid):
+    project, _ = probed
+    file = project / "results" / "probe-net-py-Tiny.yaml"
+    whole = file.read_text()
+    assert clipgrid(project, "probe", "net.py:Tiny", *ASKED, "--dry-run").returncode == 0
+    for changed in (
+        whole.replace("0.1\n", "0.1, 0.3\n"),
+        whole.replace('"inf"', '3, "inf"'),
+        "mine: x",
+    ):
+        assert changed != whole
+        file.write_text(changed)
+        refused = clipgrid(project, "probe", "net.py:Tiny", *ASKED)
+        assert refused.returncode == 1
+        assert "was changed since" in refused.stdout
+        assert file.read_text() == changed
+    file.write_text(whole)
+
+
 def test_a_study_that_has_been_run_is_asked_by_its_file(probed, clipgrid):
     project, run = probed
     asked = clipgrid(project, "probe", "results/probe-net-py-Tiny.yaml")

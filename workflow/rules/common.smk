@@ -153,6 +153,8 @@ STOPPED = []
 
 def stop(number, frame):
     """At Ctrl-C the jobs save and end, which is no error of theirs. Snakemake waits for them."""
+    if WATCH:
+        WATCH.ended.set()
     if not STOPPED:
         os.write(2, b"\nclipgrid: stopped; the same command goes on from here\n")
         logger.addFilter(lambda record: record.levelno < logging.ERROR)

@@ -35,9 +35,17 @@ class Pilots:
 
     @property
     def tried(self) -> float:
-        """The λ of the clipped runs that is nearest to that; ∞ where there are none."""
+        """The λ of the clipped runs with which most are saved, and of several such the one nearest
+        to the λ to try; ∞ where there are none."""
+        without = self.rates()
+
+        def merit(limit: float) -> tuple[float, float]:
+            saved = (without.failed - self.rates(limit).failed).sum()  # at the rates that both have
+            far = abs(math.log(limit / self.threshold)) if self.threshold > 0 else 0.0
+            return saved, -far
+
         limits = [x for x in self.cells.threshold.unique() if math.isfinite(x)]
-        return min(limits, key=lambda x: abs(math.log(x / self.threshold)), default=math.inf)
+        return max(limits, key=merit, default=math.inf)
 
     @property
     def rate(self) -> float:
@@ -133,41 +141,53 @@ class Pilots:
             )
         without, limit = self.rates(), self.tried
         clipped = self.rates(limit).reindex(without.index)
-        saved = (2 * without.failed >= without.runs) & (clipped.failed == 0)
-        if (without.failed == without.runs).all() and not saved.any():
+        both = without.join(clipped.add_suffix("_clipped")).dropna(subset="runs_clipped")
+        if (without.failed == without.runs).all() and (both.failed_clipped == both.runs).all():
             tried = "" if math.isinf(limit) else f", or with λ = {limit:g}"
             return f"No run trained without clipping{tried}: try other learning rates."
-        share = 100 * (self.at(self.rate) > limit).mean()
-        fires = f"λ = {limit:g} clips {share:.0f}% of the steps at η = {self.rate:g}"
-        lost = without.index[saved if saved.any() else without.failed > 0]
-        counts = ""
-        if len(lost):
-            unclipped, others = without.loc[lost[0]], clipped.loc[lost[0]]
-            counts = (
-                f"{unclipped.failed:.0f} of {unclipped.runs:.0f} unclipped runs failed, and"
-                f" {others.failed:.0f} of {others.runs:.0f} clipped ones"
-            )
-        if saved.any():
-            said = f"{fires}; at η = {lost[0]:g} you need it: {counts}."
-        elif math.isinf(limit):
+        if math.isinf(limit):
             said = f"No clipped run was tried: λ = {self.threshold:g} would clip one step in ten."
-        elif counts:
-            said = f"{fires}, and saves no run: at η = {lost[0]:g} {counts}. Tune η."
+            return f"{said} {best(without, clipped)}"
+        share = 100 * (self.at(self.rate) > limit).mean()
+        always = " (that is a learning rate)" if share > 100 - ALWAYS else ""
+        fires = f"λ = {limit:g} clips {share:.0f}% of the steps at η = {self.rate:g}{always}"
+        needed = both[(2 * both.failed >= both.runs) & (both.failed_clipped == 0)]
+        fewer, lost = both[both.failed_clipped < both.failed], both[both.failed > 0]
+        if len(needed):
+            said = f"{fires}; {failures_at(needed)[0]} you need it: {failures_at(needed)[1]}."
+        elif len(fewer):
+            said = f"{fires}; fewer runs fail with it: {' '.join(failures_at(fewer))}."
+        elif len(lost):
+            said = f"{fires}, and saves no run: {' '.join(failures_at(lost))}. Tune η."
         else:
             said = f"No run failed without clipping ({fires}): tune η, and clip as an insurance."
         return f"{said} {best(without, clipped)}"
 
 
+def failures_at(both: pd.DataFrame) -> tuple[str, str]:
+    """The first of these rates, and how many runs failed there."""
+    row = both.iloc[0]
+    unclipped = f"{row.failed:.0f} of {row.runs:.0f} unclipped runs failed"
+    return (
+        f"at η = {row.name:g}",
+        f"{unclipped}, and {row.failed_clipped:.0f} of {row.runs_clipped:.0f} clipped ones",
+    )
+
+
 def best(without: pd.DataFrame, clipped: pd.DataFrame) -> str:
-    """The best rates by validation images, and whether they lie at the grid's edge."""
+    """The best rates by validation images, of those at which no run failed, and whether they lie at
+    the grid's edge."""
     said = []
     for table, how in ((without, "without clipping"), (clipped, "with it")):
-        if table.accuracy.notna().any():
-            rate = table.accuracy.idxmax()
+        sound = table.accuracy[table.failed == 0]
+        if sound.notna().any():
+            rate = sound.idxmax()
             edge = {table.index.max(): "largest", table.index.min(): "smallest"}.get(rate, "")
             at_edge = f", the {edge} tried" if edge and len(table) > 1 else ""
             said.append(f"{table.accuracy[rate]:.1f}% {how} (η = {rate:g}{at_edge})")
-    return f"The best validation accuracy is {' and '.join(said)}."
+    if not said:
+        return "Some runs fail at each of these rates: try smaller ones."
+    return f"Where no run fails, the best validation accuracy is {' and '.join(said)}."
 
 
 def failures(row: Any) -> str:

@@ -19,7 +19,7 @@ from clipgrid import InputError
 from clipgrid.judging import pilots
 from clipgrid.judging.evidence import Evidence
 from clipgrid.judging.pilots import Pilots
-from clipgrid.study import cells, config, cost, grid
+from clipgrid.study import cells, config, cost, grid, parts
 from clipgrid.study.config import Study
 
 if TYPE_CHECKING:
@@ -33,27 +33,28 @@ def probe(what: str, out: Path | None, cores: int, dry_run: bool, **asked: Any) 
     """Answer for a model (`resnet18`, `alexnet:width=0.125`, `my_vit.py:ViT`), for a study that has
     been run, or for the table that a Clipper saved; print the answer and write a figure."""
     if what.endswith((".csv", ".parquet")):
-        tell({Path(what).stem: of_table(Path(what))}, Path(what).with_suffix(".svg"))
+        tell({Path(what).stem: of_table(Path(what))}, Path(what).with_suffix(""))
     elif what.endswith((".yaml", ".yml")):
         study = config.load(Path(what))
         found = of_results(study)
         if not found:
             raise InputError(f"{what}: it has no run without clipping; add inf to its clips")
-        tell(found, Path(study.results, "probe.svg"))
+        tell(found, Path(study.results, "probe"))
     else:
         results = out or Path(
             "results", "probe-" + "".join(c if c.isalnum() else "-" for c in what)
         )
         content = study_of(what, str(results), **asked)
+        file = results.with_name(f"{results.name}.yaml")
+        check_own(file, content)
         print(promise(content, cores), flush=True)
         if dry_run:
             return
-        file = results.with_name(f"{results.name}.yaml")
         found = run(content, file, cores)
         (one,) = found.values()
         if one.threshold > 0:
             found = run({**content, "clips": [one.threshold, "inf"]}, file, cores)
-        tell(found, results / "probe.svg")
+        tell(found, results / "probe")
         print(largest_layers(config.load(file), one.rate))
         print(f"All of it is the study {file}: add to its lists, and run it for the whole report.")
 
@@ -71,7 +72,7 @@ def study_of(
         extension, model = [what], what.rpartition(":")[2].lower()
     name, *settings = model.split(":")
     name_of_set = {"name": images}
-    if Path(images).is_dir():
+    if images not in parts.names("dataset") and Path(images).is_dir():
         name_of_set = {"name": "imagefolder", "folder": images}
     return {
         "title": f"Which threshold for {what}?",
@@ -85,6 +86,24 @@ def study_of(
         "seeds": list(range(seeds)),
         "training": {"batch_size": batch_size, "evaluate_every": max(1, steps // 10)},
     }
+
+
+def check_own(file: Path, content: dict[str, Any]) -> None:
+    """InputError where another study than this probe's would be overwritten: one that its owner has
+    added to."""
+    if not file.exists():
+        return
+    try:
+        there = json.loads(file.read_text(encoding="utf-8"))
+        *limits, last = there.pop("clips")
+        mine = len(limits) < 2 and last == "inf"
+    except (ValueError, KeyError, TypeError, AttributeError):
+        there, mine = None, False
+    if not mine or there != {k: v for k, v in content.items() if k != "clips"}:
+        raise InputError(
+            f"{file} is the study of another probe, or was changed since: ask `clipgrid probe"
+            f" {file}` what it says, name another folder by --out, or remove it"
+        )
 
 
 def promise(content: dict[str, Any], cores: int) -> str:
@@ -160,14 +179,16 @@ def largest_layers(study: Study, rate: float) -> str:
     return f"In the first {len(squares)} steps most of the gradient, squared, lies in {said}."
 
 
-def tell(found: dict[str, Pilots], file: Path) -> None:
+def tell(found: dict[str, Pilots], stem: Path) -> None:
     """Print the answer for each net, and write the figure."""
     width = shutil.get_terminal_size().columns
     for name, one in found.items():
         print(f"\n{name}\n{'-' * min(width, len(name))}")
         print(one.table().to_string(), one.spread(), one.advice(), sep="\n\n")
-    save(draw(found), file)
-    print(f"\nThe figure: {file}")
+    from clipgrid.reporting.figures.drawing import save
+
+    save(draw(found), stem)
+    print(f"\nThe figure: {stem}.svg")
 
 
 def draw(found: dict[str, Pilots]) -> Figure:
@@ -191,8 +212,3 @@ def draw(found: dict[str, Pilots]) -> Figure:
         right.set(yscale="log", xlabel="training (%)", ylabel="median gradient norm")
         left.legend()
     return figure
-
-
-def save(figure: Figure, file: Path) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(file, metadata={"Date": None})

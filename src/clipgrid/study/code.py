@@ -38,13 +38,15 @@ def digest(file: Path, name: str) -> str:
 
 
 def installed(file: Path) -> list[str]:
-    """The name of the installed package that a module is of, and its versions; else nothing."""
+    """The name of the installed package that a module is of, and its versions, or the checksum of a
+    file that is of none; nothing for what isn't installed."""
     site = next((p for p in file.parents if p.name in ("site-packages", "dist-packages")), None)
     if not site:
         return []
     name = file.relative_to(site).parts[0].removesuffix(".py")
     of = metadata.packages_distributions().get(name, [])
-    return [name, *(metadata.version(distribution) for distribution in sorted(set(of)))]
+    versions = [metadata.version(distribution) for distribution in sorted(set(of))]
+    return [name, *(versions or [digest_of_files([file])])]
 
 
 def collect_file(file: Path, found: Found) -> None:

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Collection, Iterable
+from contextlib import suppress
 from math import ceil
 from pathlib import Path
 
@@ -26,10 +27,8 @@ class Watch(logging.Handler):
 
     def __init__(self, study: Study, of: Iterable[Pack], cores: int) -> None:
         super().__init__()
-        self.study, self.cores = study, cores
-        self.folder = Path(study.results)
-        self.packs = {pack.name: Training(pack, study) for pack in of}
-        self.steps = sum(training.steps for training in self.packs.values())
+        self.study, self.of, self.cores = study, of, cores
+        self.packs: dict[str, Training] = {}
         self.running: dict[int, str] = {}  # by the job's number: a pack, or what a rule does
         self.moves = sys.stderr.isatty()
         self.ended = threading.Event()
@@ -44,6 +43,8 @@ class Watch(logging.Handler):
                 words = [record.__dict__["rule_name"].replace("_", " "), *values]
                 is_pack = record.__dict__["rule_name"] == "train"
                 self.running[record.__dict__["jobid"]] = words[-1] if is_pack else " ".join(words)
+            case "job_error":
+                self.running.pop(record.__dict__["jobid"], None)
             case "job_finished":
                 name = self.running.pop(record.__dict__["job_id"], "")
                 if name in self.packs:
@@ -54,6 +55,8 @@ class Watch(logging.Handler):
     def start(self, to_train: Collection[str]) -> None:
         """Look from now on, until `stop`. Packs of these names are to be trained, others are
         there."""
+        self.packs = {pack.name: Training(pack, self.study) for pack in self.of}
+        self.steps = sum(training.steps for training in self.packs.values())
         self.began = self.looked = time.time()
         self.busy = 0.0  # seconds of training, over all jobs
         for name in self.packs.keys() - to_train:
@@ -89,7 +92,7 @@ class Watch(logging.Handler):
         self.busy += len(at_work) * (now - self.looked)
         self.looked = now
         for training in at_work:
-            training.look(self.folder, since=self.began)
+            training.look(Path(self.study.results), since=self.began)
 
     def done(self) -> tuple[int, float]:
         """Steps, and the seconds that they take by estimate."""
@@ -133,8 +136,9 @@ class Training:
     def look(self, results: Path, since: float) -> None:
         """Read off its log what is done."""
         log = results / "logs" / "train" / f"{self.name}.log"
-        if log.exists() and log.stat().st_mtime >= since:
-            self.read(log.read_text(encoding="utf-8", errors="replace"))
+        with suppress(FileNotFoundError):  # not yet, or removed just now
+            if log.stat().st_mtime >= since:
+                self.read(log.read_text(encoding="utf-8", errors="replace"))
 
     def read(self, log: str) -> None:
         """Of the last run that is named, as far as its last step; of those before it, all."""

@@ -11,8 +11,8 @@ from pydantic import AfterValidator, Field
 from clipgrid.study import code
 from clipgrid.study.fields import shown
 
-OURS = ("workflow", "src", "report", "notebooks", "envs", "slurm", "profiles", "studies", "tests", "config",
-        "docs", "benchmarks", "examples")  # fmt: skip
+OURS = ("workflow", "src", "report", "notebooks", "envs", "slurm", "profiles", "studies", "tests",
+        "config", "docs", "benchmarks", "examples")  # fmt: skip
 """Folders of a checkout: what is written there would overwrite, or be deleted with, the project."""
 LONGEST = 200  # bytes of a file's name; file systems have 255
 

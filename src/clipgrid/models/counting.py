@@ -9,7 +9,7 @@ from clipgrid import InputError
 from clipgrid.lazy import torch
 from clipgrid.models import built
 from clipgrid.study import cost, parts
-from clipgrid.study.faults import place_of
+from clipgrid.study.faults import first_line, place_of
 from clipgrid.study.parts import Choice
 
 if TYPE_CHECKING:
@@ -68,10 +68,6 @@ def without_values(make: Callable[[], Module]) -> Module:
     except Exception:  # some compute their shapes by tensors, as RegNets do
         with torch.device("cpu"), torch.random.fork_rng([]):
             return make().to("meta")
-
-
-def first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).partition("\n")[0]
 
 
 def table() -> str:

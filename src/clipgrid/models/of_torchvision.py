@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from clipgrid import InputError
 from clipgrid.lazy import torch
-from clipgrid.models.counting import first_line, without_values
+from clipgrid.models.counting import without_values
+from clipgrid.study.faults import first_line
 from clipgrid.study.parts import library, model
 
 if TYPE_CHECKING:

@@ -43,6 +43,11 @@ OF_OTHERS = (
 """How the names of files begin that a person who writes a part hasn't written."""
 
 
+def first_line(error: Exception) -> str:
+    """What an error says, or its type where it says nothing."""
+    return (str(error).strip() or type(error).__name__).partition("\n")[0]
+
+
 def place_of(error: BaseException) -> str:
     """Where in a person's own code an error came up, ` (line 12 of my_parts.py)`; or nothing."""
     frames = [

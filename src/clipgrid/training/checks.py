@@ -17,10 +17,9 @@ from clipgrid.clipping import Telemetry
 from clipgrid.files import aside
 from clipgrid.images.dataset import Dataset
 from clipgrid.images.loading import Images
-from clipgrid.models.counting import first_line
 from clipgrid.study import trials
 from clipgrid.study.cells import Runs
-from clipgrid.study.faults import listed, place_of
+from clipgrid.study.faults import first_line, listed, place_of
 from clipgrid.study.parts import Choice
 from clipgrid.training import machine
 from clipgrid.training.loop import update

@@ -18,13 +18,14 @@ from clipgrid.images.dataset import Dataset
 from clipgrid.images.loading import Images
 from clipgrid.study import cost, packs
 from clipgrid.study.cells import TRAINER_VERSION, Cell, Clip, Readout, Runs, Trajectory, digest
+from clipgrid.study.faults import first_line
 from clipgrid.training import distributed, loop, machine
 from clipgrid.training.history import COLUMNS, History
 from clipgrid.training.pause import Pause
 from clipgrid.training.progress import Progress
 from clipgrid.training.readouts import measure
 from clipgrid.training.run import Run
-from clipgrid.training.states import Store, first_line
+from clipgrid.training.states import Store
 
 Measured = dict[Readout, dict[str, Any]]  # what the store holds of each, with its stamp
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from clipgrid import files
 from clipgrid.files import aside, warn
 from clipgrid.study.cells import Readout
+from clipgrid.study.faults import first_line
 from clipgrid.training import distributed, machine
 
 
@@ -162,7 +163,3 @@ def feed(content: Any, update: Callable[[Any], None]) -> None:
             feed(item, update)
     else:
         update(f"{content!r};".encode())
-
-
-def first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0] or type(error).__name__

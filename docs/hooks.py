@@ -9,6 +9,7 @@ says where to look:
     <!-- statistics -->      a table of the statistics of claims
     <!-- file: PATH -->      a file below docs/, as a block of code
     <!-- judgements: PATH -->  verdicts of the first judgement beside those of a table below docs/
+    <!-- gallery: FOLDER -->  the figures of reports, by their pictures in a folder below docs/
 
 Links to files of the repository (`../config.yaml`) lead to copies of them in the site.
 """
@@ -31,7 +32,8 @@ from clipgrid.study import axes, config, parts  # noqa: E402
 from clipgrid.study.fields import spelled  # noqa: E402
 
 MARKER = re.compile(
-    r"^.*<!-- (parts|axes|settings|statistics|file|judgements)(?:: (\S+))? -->.*$", re.MULTILINE
+    r"^.*<!-- (parts|axes|settings|statistics|file|judgements|gallery)(?:: (\S+))? -->.*$",
+    re.MULTILINE,
 )
 LINK = re.compile(r"(?<=\]\()\.\./([^)#\s]+)")
 GROUPS = {"study": config.File, "data": config.Data, "training": config.StudyTraining}
@@ -161,7 +163,6 @@ COLUMNS = {
         ["in tables", "images", "what it is"],
         lambda p: [p.label, images(p), p.help],
     ),
-    "figure": (["title", "what it shows"], lambda p: [p.label, p.about["caption"]]),
 }
 
 
@@ -197,6 +198,16 @@ def table_of_judgements(path):
     return table(["claim", "statement", "first", "second", "what changed in its rules"], rows)
 
 
+def gallery(folder):
+    """Each figure with its title, its name and its caption."""
+    figures = [parts.find("figure", name) for name in parts.names("figure")]
+    return "\n\n".join(
+        f"### {part.label}\n\n{code(part.name)}: {part.about['caption']}\n\n"
+        f"![{part.label}]({folder}/{part.name}.svg)"
+        for part in sorted(figures, key=lambda part: (part.about["category"], part.about["order"]))
+    )
+
+
 FILLED = {
     "parts": table_of_parts,
     "axes": table_of_axes,
@@ -204,4 +215,5 @@ FILLED = {
     "statistics": table_of_statistics,
     "file": file_of_docs,
     "judgements": table_of_judgements,
+    "gallery": gallery,
 }

@@ -214,8 +214,9 @@ def test_the_abstract_is_honest_where_all_is_open(evidence, cells):
     looks = [{"seeds": n, "p": p, "taken": n == 6} for n, p in ((6, "1e-07"), (12, "0.002"))]
     assert said(evidence, cells, rows, looks)["decided"] == (
         "Of 4 statements tested on trained nets, none is decided: 3 stay open and 1 can't be shown"
-        " on these images. This is look 1 of 2, at 6 of up to 12 seeds; here a p below 1e-07"
-        " decides."
+        " on these images. This is look 1 of 2, with 6 of up to 12 seeds. The looks share a level"
+        " of 5%, and this one decides only where p is below 1e-07. Definitions, arithmetic and"
+        " counts decide more: 1 refuted."
     )
 
 
@@ -226,7 +227,10 @@ def test_the_abstract_counts_what_is_decided(evidence, cells):
     )
     assert said(evidence, cells)["decided"] == ""
     computed = said(evidence, cells, [{"decided_by": "computation"}])["decided"]
-    assert computed == "None of the statements was tested on trained nets."
+    assert computed == (
+        "None of the statements was tested on trained nets. Definitions, arithmetic and counts"
+        " decide more: 1 refuted."
+    )
 
 
 @pytest.fixture
@@ -242,24 +246,24 @@ def grid(cells):
 
 def test_the_abstract_says_what_the_threshold_does_and_on_what_it_depends(evidence, grid):
     assert said(evidence, grid)["measured"] == (
-        "Against no clipping, λ = 1 changed the test accuracy by -20.0 to +10.0 points (means over"
-        " 3 seeds, T = 500); 0 of 12 runs failed with it, 4 without. That depends on the learning"
-        " rate (-5.0 at η = 0.1, +10.0 at η = 0.03) and on the net (-5.0 for AlexNet, +10.0"
-        " for VGG-11)."
+        "Against no clipping, λ = 1 changed the test accuracy by -20.0 to +10.0 points; the median"
+        " of its 4 settings is +10.0 (means over 3 seeds, after T = 500 steps). That depends on the"
+        " learning rate (-5.0 at η = 0.1, +10.0 at η = 0.03) and on the net (-5.0 for AlexNet,"
+        " +10.0 for VGG-11). 0 of 12 runs failed with it, and 4 of 12 without."
     )
 
 
 def test_the_abstract_says_over_how_many_seeds_where_these_differ(evidence, cells):
     fewer = cells[(cells.model == "alexnet") | (cells.seed < 2)]
-    assert "(means over 2 to 3 seeds, T = 500)" in said(evidence, fewer)["measured"]
+    assert "(means over 2 to 3 seeds, after T = 500 steps)" in said(evidence, fewer)["measured"]
 
 
 def test_the_abstract_says_so_where_one_net_or_one_seed_was_tried(evidence, cells):
     one = cells[(cells.model == "alexnet") & (cells.seed == 0)]
     assert said(evidence, one)["measured"] == (
-        "Against no clipping, λ = 1 changed the test accuracy by +10.0 points (one seed, T = 500);"
-        " 0 of 1 runs failed with it, 0 without. One learning rate was tried, so nothing is known"
-        " of others. One net was tried, so nothing is known of others."
+        "Against no clipping, λ = 1 changed the test accuracy by +10.0 points (one seed, after"
+        " T = 500 steps). One learning rate was tried, so nothing is known of others. One net was"
+        " tried, so nothing is known of others. 0 of 1 runs failed with it, and 0 of 1 without."
     )
 
 
@@ -267,7 +271,7 @@ def test_the_abstract_says_so_where_nothing_trained_or_nothing_can_be_compared(e
     lost = cells.assign(status="diverged", test_accuracy=np.nan)
     assert said(evidence, lost)["measured"] == (
         "No pair of runs with λ = 1 and without clipping has an accuracy; 6 of 6 runs failed with"
-        " it, 6 without."
+        " it, and 6 of 6 without."
     )
     for some in (cells[cells.threshold != np.inf], cells[cells.threshold == np.inf]):
         assert said(evidence, some)["measured"].startswith("No run with a λ has its twin")

@@ -1,5 +1,5 @@
-"""The abstract of the report: what was decided, what λ does to accuracy here, and on what that
-depends. It is computed from the verdicts and the cells; where nothing is decided it says so."""
+"""The abstract of the report: what λ does to accuracy here, on what that depends, and what was
+decided. It is computed from the cells and the verdicts; where nothing is decided it says so."""
 
 import math
 from collections.abc import Iterator
@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from clipgrid.judging.evidence import Evidence, failed
+from clipgrid.judging.verdicts import ALPHA
 from clipgrid.judging.wording import listed
 from clipgrid.reporting.arms import labels, sweep, usual
 from clipgrid.reporting.verdicts import OPEN, tally
@@ -19,22 +20,30 @@ from clipgrid.study.fields import canonical
 def abstract(
     evidence: Evidence, claims: pd.DataFrame, looks: list[dict[str, Any]]
 ) -> dict[str, str]:
-    """What was `decided`, of the claims of the study (without published facts), and what was
-    `measured`. `looks` is what `report.looks` gives."""
-    tested = claims[claims.decided_by == "test"]
+    """What was `measured`, and what was `decided` of the claims of the study (without published
+    facts). `looks` is what `report.looks` gives."""
     return {
-        "decided": " ".join(decided(tested, looks)) if len(claims) else "",
         "measured": " ".join(effect(evidence)),
+        "decided": " ".join(decided(claims, looks)) if len(claims) else "",
     }
 
 
 # ---- what was decided --------------------------------------------------------------------------
 
 
-def decided(tested: pd.DataFrame, looks: list[dict[str, Any]]) -> Iterator[str]:
+def decided(claims: pd.DataFrame, looks: list[dict[str, Any]]) -> Iterator[str]:
+    tested = claims[claims.decided_by == "test"]
     if tested.empty:
         yield "None of the statements was tested on trained nets."
-        return
+    else:
+        yield from of_the_tested(tested, looks)
+    untested = tally(claims[claims.decided_by == "computation"])
+    if untested:
+        found = listed([f"{n} {verdict}" for verdict, n in untested.items()])
+        yield f"Definitions, arithmetic and counts decide more: {found}."
+
+
+def of_the_tested(tested: pd.DataFrame, looks: list[dict[str, Any]]) -> Iterator[str]:
     counted = tally(tested)
     final = [f"{n} {verdict}" for verdict, n in counted.items() if verdict not in OPEN]
     still = counted.get("inconclusive", 0)
@@ -50,8 +59,9 @@ def decided(tested: pd.DataFrame, looks: list[dict[str, Any]]) -> Iterator[str]:
     if still and taken:
         last = len(taken)
         yield (
-            f"This is look {last} of {len(looks)}, at {taken[-1]['seeds']} of up to"
-            f" {looks[-1]['seeds']} seeds; here a p below {taken[-1]['p']} decides."
+            f"This is look {last} of {len(looks)}, with {taken[-1]['seeds']} of up to"
+            f" {looks[-1]['seeds']} seeds. The looks share a level of {100 * ALPHA:g}%, and this"
+            f" one decides only where p is below {taken[-1]['p']}."
         )
 
 
@@ -111,7 +121,10 @@ def effect(evidence: Evidence) -> Iterator[str]:
     if found is None:
         yield "No run with a λ has its twin without clipping, so what λ does can't be told here."
         return
-    fails = f"{found.failed} of {found.pairs} runs failed with it, {found.failed_without} without"
+    fails = (
+        f"{found.failed} of {found.pairs} runs failed with it, and {found.failed_without} of"
+        f" {found.pairs} without"
+    )
     each = found.points.stack().dropna()
     if each.empty:
         yield f"No pair of runs with {found.clip} and without clipping has an accuracy; {fails}."
@@ -119,12 +132,18 @@ def effect(evidence: Evidence) -> Iterator[str]:
     fewest, most = found.seeds
     seeds = f"{most}" if fewest == most else f"{fewest} to {most}"
     seeds = f"means over {seeds} seeds" if most > 1 else "one seed"
-    change = f"{each.min():+.1f} to {each.max():+.1f}" if len(each) > 1 else f"{each.iloc[0]:+.1f}"
+    change = f"{each.iloc[0]:+.1f} points"
+    if len(each) > 1:
+        change = (
+            f"{each.min():+.1f} to {each.max():+.1f} points; the median of its {len(each)} settings"
+            f" is {each.median():+.1f}"
+        )
     yield (
-        f"Against no clipping, {found.clip} changed the test accuracy by {change} points"
-        f" ({seeds}, T = {found.iterations}); {fails}."
+        f"Against no clipping, {found.clip} changed the test accuracy by {change}"
+        f" ({seeds}, after T = {found.iterations} steps)."
     )
     yield depends(found.points)
+    yield f"{fails[0].upper()}{fails[1:]}."
 
 
 def depends(points: pd.DataFrame) -> str:

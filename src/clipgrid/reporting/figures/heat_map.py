@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     "heat-map",
     title="Accuracy over λ and learning rate",
     caption="Does a smaller λ help or hurt, and at which learning rates? A square has the mean test"
-    " accuracy over seeds (– where all diverged); † counts runs that collapsed or diverged. Along"
-    " a diagonal λ times η is about the same.",
+    " accuracy over seeds. † counts the runs that collapsed, whose accuracy is in the mean, or"
+    " diverged, which have none. A grey square wasn't trained, or all of its runs diverged (–).",
     category=AT_WORK,
     order=10,
 )
@@ -34,5 +34,8 @@ def heat_map(evidence: Evidence) -> Figure:
     failed = square.failed.agg(lambda f: f"\n{f.sum()}/{len(f)} †" if f.any() else "")
     words = percent.map("{:.0f}".format).replace("nan", "–") + failed
     iterations = cells.iterations.iloc[0]
-    title = f"test accuracy (%) at T = {iterations}; † failed runs"
+    title = (
+        f"test accuracy (%) after T = {iterations} steps; chance is"
+        f" {100 / evidence.classes:.3g}; † failed runs"
+    )
     return squares(percent, words, title, cmap="viridis", vmin=0, vmax=100)

@@ -8,7 +8,7 @@ says where to look:
     <!-- settings: NAME -->  a table of the settings of `study`, `data`, `training`
     <!-- statistics -->      a table of the statistics of claims
     <!-- file: PATH -->      a file below docs/, as a block of code
-    <!-- judgements: PATH -->  verdicts of the first judgement beside those of a table below docs/
+    <!-- judgements: PATH,… -->  verdicts of the first judgement beside those of tables below docs/
     <!-- gallery: FOLDER -->  the figures of reports, by their pictures in a folder below docs/
 
 Links to files of the repository (`../config.yaml`) lead to copies of them in the site.
@@ -180,22 +180,30 @@ def file_of_docs(path):
     return f'```{suffix} title="{path}"\n{(DOCS / path).read_text()}```'
 
 
-def table_of_judgements(path):
-    before, now = (
-        {row["id"]: row for row in csv.DictReader(file.open(encoding="utf-8"))}
-        for file in (ROOT / "report" / "first-judgement.csv", DOCS / path)
+def table_of_judgements(paths):
+    paths = [ROOT / "report" / "first-judgement.csv", *(DOCS / path for path in paths.split(","))]
+    before, *now = (
+        {row["id"]: row for row in csv.DictReader(path.open(encoding="utf-8"))} for path in paths
     )
     rows = [
         [
             key,
             row["statement"],
             before.get(key, {}).get("verdict", "not judged"),
-            " (".join(filter(None, [row["verdict"], row["how"]])) + ")" * bool(row["how"]),
+            *(verdict(judgement.get(key)) for judgement in now),
             before.get(key, {}).get("change", "It is new."),
         ]
-        for key, row in now.items()
+        for key, row in {k: v for judgement in now for k, v in judgement.items()}.items()
     ]
-    return table(["claim", "statement", "first", "second", "what changed in its rules"], rows)
+    second = [f"second: {path.stem.replace('-look-', ', look ')}" for path in paths[1:]]
+    return table(["claim", "statement", "first", *second, "what changed in its rules"], rows)
+
+
+def verdict(row):
+    """How a claim was judged. It may not be among those of a study."""
+    if row is None:
+        return ""
+    return f"{row['verdict']} ({row['how']})" if row["how"] else row["verdict"]
 
 
 def gallery(folder):

@@ -132,11 +132,11 @@ def effect(evidence: Evidence) -> Iterator[str]:
     fewest, most = found.seeds
     seeds = f"{most}" if fewest == most else f"{fewest} to {most}"
     seeds = f"means over {seeds} seeds" if most > 1 else "one seed"
-    change = f"{each.iloc[0]:+.1f} points"
+    change = f"{signed(each.iloc[0])} points"
     if len(each) > 1:
         change = (
-            f"{each.min():+.1f} to {each.max():+.1f} points; the median of its {len(each)} settings"
-            f" is {each.median():+.1f}"
+            f"{signed(each.min())} to {signed(each.max())} points; the median of its {len(each)}"
+            f" settings is {signed(each.median())}"
         )
     yield (
         f"Against no clipping, {found.clip} changed the test accuracy by {change}"
@@ -144,6 +144,11 @@ def effect(evidence: Evidence) -> Iterator[str]:
     )
     yield depends(found.points)
     yield f"{fails[0].upper()}{fails[1:]}."
+
+
+def signed(points: float) -> str:
+    """With a digit after the point; a zero has no minus."""
+    return f"{round(points, 1) + 0.0:+.1f}"
 
 
 def depends(points: pd.DataFrame) -> str:
@@ -159,7 +164,7 @@ def depends(points: pd.DataFrame) -> str:
             unknown.append(f"One {what} was tried, so nothing is known of others.")
             continue
         low, high = means.idxmin(), means.idxmax()
-        between = f"{means.min():+.1f} {at} {low}, {means.max():+.1f} {at} {high}"
+        between = f"{signed(means.min())} {at} {low}, {signed(means.max())} {at} {high}"
         found = much if means.max() - means.min() >= MATTERS else hardly
         found.append(f"on the {what} ({between})")
     depends = [f"That depends {' and '.join(much)}."] if much else []

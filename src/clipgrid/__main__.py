@@ -154,6 +154,14 @@ def study_commands(commands) -> None:
 
     command = add(
         commands,
+        explorer,
+        "write the page that filters and draws all cells of a study",
+        "Writes explorer.html beside it.",
+    )
+    command.add_argument("--study", type=Path, required=True, help="study.json of its results")
+
+    command = add(
+        commands,
         plan,
         "print what a study takes: runs, jobs, hours, memory, disk",
         "An estimate; beside it what was measured, where the study has been run.",
@@ -327,6 +335,12 @@ def report(study):
     from clipgrid.reporting.report import report
 
     report(study)
+
+
+def explorer(study):
+    from clipgrid.reporting.explorer import explorer
+
+    explorer(study)
 
 
 def plan(study, job_seconds=None):

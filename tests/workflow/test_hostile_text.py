@@ -149,6 +149,7 @@ def words(text):
 
 # ---- what a reader sees -------------------------------------------------------------------------
 
+PAGES = ("report.html", "explorer.html", "workflow.html")
 HOME = 'app.setView({navbarMode: "menu", content: "rulegraph"})'
 SHOW = """path => app.setView({
     navbarMode: "resultinfo", resultPath: path, contentPath: results[path].data_uri,
@@ -183,6 +184,9 @@ def seen(opened):
     page.evaluate("for (const each of document.querySelectorAll('details')) each.open = true")
     page.locator(".compared td").first.wait_for()
     texts = {"report": page.locator("body").inner_text()}
+    opened("explorer.html", "#claim=C1")
+    page.locator("#rows td").first.wait_for()
+    texts["explorer"] = page.locator("body").inner_text()
     opened("workflow.html")
     texts["menu"] = page.locator("nav.h-screen").inner_text()
     texts["home"] = page.locator(".document").inner_text()
@@ -204,7 +208,7 @@ def test_nothing_runs_and_no_file_is_read_or_written(finished, seen, of_snakemak
     _, page = seen
     assert page.errors == []
     outside = {url for url in page.requests if not url.startswith(("data:", "blob:"))}
-    files = [finished / RESULTS / name for name in ("report.html", "workflow.html")]
+    files = [finished / RESULTS / name for name in PAGES]
     assert outside == {file.as_uri() for file in files}
     assert list(finished.rglob("ran-*")) == []
     results = value_in(of_snakemake, "results").values()
@@ -220,6 +224,7 @@ def test_nothing_runs_and_no_file_is_read_or_written(finished, seen, of_snakemak
         ("report", ("title", "author", "article", "date", "asks", "experiment", "part")),
         ("report", ("section", "statement", "quantity", "figure", "fact", "source")),
         ("report", ("verdict", "change")),
+        ("explorer", ("title", "statement")),
         ("home", ("title",)),
         ("menu", ("experiment", "part")),
         ("tables/claims.html", ("section", "statement", "quantity", "figure")),

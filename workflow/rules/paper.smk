@@ -158,6 +158,34 @@ rule html_report:
         "python -m clipgrid report --study {input.study:q} 2> {log:q}"
 
 
+rule explorer:
+    input:
+        study=f"{RESULTS}/study.json",
+        cells=f"{RESULTS}/cells.csv",
+        histories=f"{RESULTS}/histories.parquet",
+        trained=f"{RESULTS}/trained.json",
+        verdicts=VERDICTS,
+        claims=STUDY.claims or [],
+        templates=[
+            Path(os.path.relpath(SRC), "clipgrid/reporting/templates", f"explorer.{kind}")
+            for kind in ("css", "html", "js")
+        ],
+    output:
+        f"{RESULTS}/explorer.html",
+    log:
+        f"{RESULTS}/logs/explorer.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/explorer.tsv"
+    conda:
+        "../../envs/clipgrid.yaml"
+    resources:
+        **ANALYSIS,
+    params:
+        settings=SETTINGS,
+    shell:
+        "python -m clipgrid explorer --study {input.study:q} 2> {log:q}"
+
+
 report: str(Path(RESULTS, "workflow.rst").resolve())
 
 

@@ -39,6 +39,13 @@ function command(text) {
   return button;
 }
 
+// A cell's name, with a link to its curves.
+function explored(name) {
+  const link = element("a", name);
+  link.href = "explorer.html#cell=" + encodeURIComponent(name);
+  return link;
+}
+
 function show(place, some) {
   const body = element("tbody"), more = element("button");
   const table = element("table", element("thead", element("tr", ...columns.map(c => element("th", c)))), body);
@@ -46,7 +53,7 @@ function show(place, some) {
   more.onclick = () => {
     for (const cell of some.slice(shown, shown += 100))
       body.append(element("tr", ...cell.map((text, i) =>
-        element("td", columns[i] === "Command" ? command(text) : text))));
+        element("td", columns[i] === "Command" ? command(text) : columns[i] === "Cell" ? explored(text) : text))));
     more.hidden = shown >= some.length;
     more.textContent = `100 more of the ${some.length - shown} that are not shown`;
   };

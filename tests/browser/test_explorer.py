@@ -96,9 +96,8 @@ def test_the_first_view_has_the_cells_of_the_map(explorer, cells):
 
 def test_thresholds_are_drawn_into_the_gradient_norms(explorer):
     page = explorer(EVERY)
-    assert (
-        page.locator("#norm .mark-rule.role-mark line").count() == 1
-    )  # λ = 1; AGC has none of the L2 norm
+    rules = page.locator("#norm .mark-rule.role-mark line")
+    assert rules.count() == 1  # λ = 1; that of AGC is none of the whole gradient's norm
 
 
 def test_every_seed_has_a_line(explorer, cells):
@@ -245,7 +244,8 @@ def test_paper_has_the_charts_and_says_what_is_selected(explorer):
     assert len(page.pdf(format="A4")) > 20_000
     page.emulate_media(media="print")
     expect(page.locator("main > form")).to_be_hidden()
-    expect(page.locator("#filters")).to_have_text("Model: VGG-11")
+    expect(page.locator("#filters")).to_have_text("Selected: Model: VGG-11")
+    expect(page.locator("#legend")).to_contain_text("AGC, λ = 0.01")
     expect(page.locator("#norm svg")).to_be_visible()
     expect(page.locator("#rows table")).to_be_visible()
 

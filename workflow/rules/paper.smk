@@ -166,10 +166,9 @@ rule explorer:
         trained=f"{RESULTS}/trained.json",
         verdicts=VERDICTS,
         claims=STUDY.claims or [],
-        templates=[
-            Path(os.path.relpath(SRC), "clipgrid/reporting/templates", f"explorer.{kind}")
-            for kind in ("css", "html", "js")
-        ],
+        templates=sorted(
+            Path(os.path.relpath(SRC), "clipgrid/reporting/templates").glob("explorer*")
+        ),
     output:
         f"{RESULTS}/explorer.html",
     log:

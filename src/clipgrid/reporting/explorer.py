@@ -67,7 +67,8 @@ def explorer(path: Path) -> None:
         **curves(evidence),
         "charts": specifications(),
     }
-    scripts = [library(), text.source("explorer.js")]
+    ours = text.source("explorer-charts.js") + text.source("explorer.js")
+    scripts = [library(), ours]
     page = text.page(
         "explorer.html",
         study=study,

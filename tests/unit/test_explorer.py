@@ -221,7 +221,9 @@ def test_where_nothing_is_selected_it_says_so(write, cells, window):
 
 def test_ten_thousand_cells_are_summed_up_and_none_is_left_out(write, cells, histories, window):
     def copies(table, k):
-        names = {n: table[n] + f"-{k}" for n in ("trajectory", "cell") if n in table}
+        # Names end in the seed, as those of one arm do, but for one of the models.
+        end = table.trajectory.str.contains("alexnet").map({True: "_seed", False: "_"}) + str(k)
+        names = {n: table[n] + end for n in ("trajectory", "cell") if n in table}
         return table.assign(**names, **({"seed": table.seed + 3 * k} if "seed" in table else {}))
 
     times = math.ceil(10_000 / len(cells))
@@ -233,7 +235,11 @@ def test_ten_thousand_cells_are_summed_up_and_none_is_left_out(write, cells, his
     assert f"{len(many):,} of {len(many):,} cells" in window.locator("#count").inner_text()
     runs = many.trajectory.nunique()
     assert f"These are {runs:,} runs, too many to tell apart." in texts["loss"]
-    assert window.locator("#loss .mark-line path").count() == 3  # a median a clip
+    assert "the median over the runs with one clip" in texts["loss"]
+    assert window.locator("#loss .mark-line path").count() == 3
+    texts, _ = opened(window, file, "#models=alexnet")
+    assert "the median over the seeds of an arm" in texts["loss"]
+    assert window.locator("#loss .mark-line path").count() == 27  # names of ours have seeds, too
     texts, _ = opened(window, file, "#models=alexnet&seeds=7&seeds=8")
     few = many[(many.model == "alexnet") & many.seed.isin([7, 8])]
     assert f"{len(few)} of {len(many):,} cells" in window.locator("#count").inner_text()

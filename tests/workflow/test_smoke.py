@@ -121,7 +121,7 @@ def test_one_command_makes_the_tables_and_the_report(smoke_run):
     project, run = smoke_run
     assert run.returncode == 0, run.stdout
     assert (project / RESULTS / "cells.csv").stat().st_size > 0
-    for name in ("report.html", "workflow.html"):
+    for name in ("report.html", "explorer.html", "workflow.html"):
         assert (project / RESULTS / name).stat().st_size > 0
 
 

@@ -94,9 +94,9 @@ def lines(title: str, log: bool = False) -> Any:
     rules = chart("limits").mark_rule(strokeDash=[5, 3], strokeWidth=1.5)
     low = alt.Y("low:Q", title=title, scale=scale, axis=axis)
     whole = alt.layer(
-        bold.mark_area(opacity=0.15, clip=True).encode(low, y2="high:Q"),
+        bold.mark_area(opacity=0.12, clip=True).encode(low, y2="high:Q"),
         each.mark_line(strokeWidth=0.9, opacity=0.45, clip=True).encode(y),
-        bold.mark_line(strokeWidth=2.5, clip=True).encode(y),
+        bold.mark_line(strokeWidth=2, clip=True).encode(y),
         rules.encode(alt.Y("limit:Q"), COLOUR),
     )
     return sized(whole.add_params(alt.param(name="top", value=None)), 240)

@@ -2,6 +2,7 @@
 // The charts of the explorer: rows for Vega-Lite, what stands below each chart, and the table behind it.
 
 const LINES = 600;  // more runs are drawn as medians and ranges
+const ARMS = 100;  // more arms are summed up by clip
 const MARKS = 12000;  // more points of lines are thinned once more
 const POINTS = 3000;  // more cells are drawn on a canvas
 
@@ -167,15 +168,15 @@ function median(sorted) {
   return sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
 }
 
-// By clip the median and the range of many runs at steps that are common to them.
+// By arm, or where these are too many by clip, the median and the range of many runs, at the steps of the longest.
 function summed(lines) {
+  const arms = Map.groupBy(lines, line => line.name.replace(/_seed.*$/, ""));
+  const groups = arms.size > ARMS ? Map.groupBy(lines, line => kinds.labels[line.clip]) : arms;
   const found = [];
-  for (const [clip, mine] of Map.groupBy(lines, line => line.clip)) {
-    const last = Math.max(...mine.map(line => line.points.at(-1)[0]));
-    const next = mine.map(() => 0);
-    const at = [...new Set(Array.from({length: 40}, (_, k) => Math.ceil(last * ((k + 1) / 40) ** 2)))];
-    const points = [];
-    for (const step of at) {
+  for (const [name, mine] of groups) {
+    const longest = mine.reduce((a, b) => a.points.at(-1)[0] < b.points.at(-1)[0] ? b : a);
+    const next = mine.map(() => 0), points = [];
+    for (const [step] of longest.points) {
       const values = [];
       mine.forEach(({points}, i) => {
         while (next[i] + 1 < points.length && points[next[i] + 1][0] <= step) next[i] += 1;
@@ -185,9 +186,9 @@ function summed(lines) {
       values.sort((a, b) => a - b);
       if (values.length) points.push([step, median(values), values[0], values.at(-1)]);
     }
-    if (points.length) found.push({name: `${kinds.labels[clip]}, ${count(mine.length, "run")}`, clip, points});
+    found.push({name: `${name}, ${count(mine.length, "run")}`, clip: mine[0].clip, points});
   }
-  return found;
+  return {found, over: arms.size > ARMS ? "the runs with one clip" : "the seeds of an arm"};
 }
 
 // The rows of a line, and of a bold one; of every so many of its points, counted from the last.
@@ -218,7 +219,7 @@ function lines(id, selected, column, grid, log) {
     points: points(run, T, column, grid).filter(([, y]) => y !== null && !(log && y <= 0)),
   })).filter(line => line.points.length);
   const many = each.length > LINES;
-  const found = many ? summed(each) : each;
+  const {found, over} = many ? summed(each) : {found: each};
   singled.set(id, many ? [] : each);
   const every = many ? 1 : Math.ceil(each.reduce((n, line) => n + line.points.length, 0) / MARKS);
   const limits = id !== "norm" ? [] : [...new Set(each.map(line => line.clip))]
@@ -236,13 +237,13 @@ function lines(id, selected, column, grid, log) {
   const without = selected.length - each.length;
   note([
     !selected.length ? "No run is selected." : !each.length ? "The selected runs have no such value." : "",
-    many ? `These are ${count(each.length, "run")}, too many to tell apart. A line is the median over the runs with one` +
-      " clip, and a band goes from the lowest to the highest of those that have not ended. Select fewer runs to see each." : "",
+    many ? `These are ${count(each.length, "run")}, too many to tell apart. A line is the median over ${over},` +
+      " and a band goes from the lowest to the highest of those that have not ended. Select fewer runs to see each." : "",
     above ? `${count(above, "run")} ${above === 1 ? "goes" : "go"} beyond the top; the table says how far.` : "",
     every > 1 ? `Of so many lines one point in ${every} is drawn; the table is of all points.` : "",
     each.length && without ? `${count(without, "run")} without such a value ${without === 1 ? "is" : "are"} left out.` : "",
   ].join(" ").trim());
-  table([many ? "Clip" : "Run", "First", "Lowest", "Highest", "Last", "At step"], found, ({name, cell, points}) => {
+  table([many ? "Runs" : "Run", "First", "Lowest", "Highest", "Last", "At step"], found, ({name, cell, points}) => {
     const ys = points.map(([, y]) => y);
     const low = Math.min(...points.map(([, y, low = y]) => low)), high = Math.max(...points.map(([, y, , high = y]) => high));
     const first = cell === undefined ? name : button(name, () => choose(names[cell]));

@@ -21,6 +21,7 @@ const {axes, measures, names, commands, trajectories, runs, curves, grids, clips
   JSON.parse(one("#data").textContent);
 const axis = Object.fromEntries(axes.map(axis => [axis.name, axis]));
 const {models, learning_rates: rates, clips: kinds, iterations, status} = axis;
+const varied = axes.filter(({name, words}) => words.length > 1 || name === "status");
 const label = (axis, cell) => axis.labels[axis.at[cell]];
 const form = one("form"), fields = form.elements;
 
@@ -116,15 +117,15 @@ function detail() {
   const behind = claims.filter(claim => claim.cells.includes(cell));
   place.replaceChildren(
     Object.assign(element("h2", names[cell]), {tabIndex: -1}),
-    element("dl", ...axes.map(axis => pair(axis.heading, label(axis, cell))),
-      ...measures.map(({label, values}) => pair(label, written(values[cell])))),
     element("p", "This command trains it again, to the same bits:"),
     element("code", commands[cell]),
     element("p", button("Copy the command", made => copy(commands[cell], made)), " ",
       button("Close", () => choose(""))),
     element("p", link("find=" + encodeURIComponent(names[cell]), "In the report"),
       ...(behind.length ? [". Compared by the claims "] : []),
-      ...behind.flatMap((claim, i) => [i ? ", " : "", link(claim.id, claim.id)])));
+      ...behind.flatMap((claim, i) => [i ? ", " : "", link(claim.id, claim.id)])),
+    element("dl", ...varied.map(axis => pair(axis.heading, label(axis, cell))),
+      ...measures.map(({label, values}) => pair(label, written(values[cell])))));
 }
 
 // ---- the address -----------------------------------------------------------------------------

@@ -149,8 +149,8 @@ def measures(cells: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def plain(values: Any) -> list[float | None]:
-    """To four digits; None for what isn't finite."""
-    return [float(f"{v:.4g}") if np.isfinite(v) else None for v in np.asarray(values, float)]
+    """To four digits, a zero without a sign; None for what isn't finite."""
+    return [float(f"{v:.4g}") + 0.0 if np.isfinite(v) else None for v in np.asarray(values, float)]
 
 
 def clips(cells: pd.DataFrame) -> list[dict[str, Any]]:

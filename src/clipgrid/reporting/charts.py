@@ -44,7 +44,8 @@ def sized(chart: Any, height: int) -> Any:
 def squares() -> Any:
     """Clip against learning rate. Rows: `rate`, `column`, `clip`, `row`, `share` (0 dark, 1 light;
     null grey), `said` (what stands in the square)."""
-    rate, clip = (alt.EncodingSortField(field, op="min") for field in ("column", "row"))
+    rate = alt.EncodingSortField("column", op="min")
+    clip = alt.EncodingSortField("row", op="min", order="descending")  # as in the report's map
     axis = alt.Axis(labelAngle=0, grid=False)
     base = chart("rows").encode(
         alt.X("rate:O", title="learning rate η", axis=axis, sort=rate),

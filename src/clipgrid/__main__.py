@@ -8,20 +8,20 @@ import sys
 from collections.abc import Callable
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Any
 
 try:
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 except ModuleNotFoundError as error:
     from clipgrid import missing
 
     sys.exit(missing(error))
 
 from clipgrid import InputError, missing
+from clipgrid.arguments import a, numbers, readout
 from clipgrid.study import parts
-from clipgrid.study.cells import Readout, Trajectory
-from clipgrid.study.faults import explain, explained, listed
-from clipgrid.study.fields import Count, NotNegative, Positive, Seed, Settings, Side
+from clipgrid.study.cells import Trajectory
+from clipgrid.study.faults import explained, listed
+from clipgrid.study.fields import Count, NotNegative, Positive, Seed, Side
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -245,35 +245,6 @@ def add_extensions(command: argparse.ArgumentParser) -> None:
         default=[],
         help="Python files or modules with parts of one's own",
     )
-
-
-def a(kind: Any) -> Callable[[str], Any]:
-    """Reads a value of a type of settings from the command line."""
-
-    def read(text: str) -> Any:
-        try:
-            return TypeAdapter(kind).validate_python(text)
-        except ValidationError as error:
-            why = explain(error.errors()[0], Settings)
-            raise argparse.ArgumentTypeError(why) from None
-
-    return read
-
-
-def numbers(text: str) -> list[float]:
-    try:
-        return [TypeAdapter(Positive).validate_python(word) for word in text.split(",")]
-    except ValidationError:
-        raise argparse.ArgumentTypeError(
-            f"must be numbers above 0, such as 0.01,0.03: {text!r}"
-        ) from None
-
-
-def readout(name: str) -> Readout:
-    try:
-        return Readout.parse(name)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 # Each imports what it needs when it is called: train must run where little is installed.

@@ -166,7 +166,7 @@ def kind_names():
 @pytest.fixture
 def torchs_switches_put_back():
     """What training switches in torch, for its whole process, ends with the test."""
-    from trials import torch_as_it_was
+    from switches import torch_as_it_was
 
     with torch_as_it_was():
         yield

@@ -5,7 +5,8 @@ import re
 import textwrap
 
 import pytest
-from trials import MOMENTUM, torch_as_it_was
+from switches import torch_as_it_was
+from trials import MOMENTUM
 
 from clipgrid import InputError
 from clipgrid.study import parts, trials

@@ -2,8 +2,9 @@
 
 import pytest
 import torch
+from switches import torch_as_it_was
 from torch import nn
-from trials import MOMENTUM, torch_as_it_was
+from trials import MOMENTUM
 
 from clipgrid import InputError
 from clipgrid.images.data import Dataset

@@ -4,7 +4,7 @@ rises with them. (What parts do is in the keys of the store by itself.)"""
 import pytest
 import record_bits
 from record_bits import CASES, bits_of, processor, read, renewed, source
-from trials import torch_as_it_was
+from switches import torch_as_it_was
 
 from clipgrid.images.data import Dataset
 from clipgrid.study.cells import TRAINER_VERSION

@@ -6,7 +6,7 @@ VENV := .venv
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: paper test fuzz test-gpu install browser docs schema lock clean
+.PHONY: paper archive verify test fuzz test-gpu install browser docs schema lock clean
 
 paper: $(VENV)/installed
 	snakemake --cores all --quiet rules host
@@ -15,6 +15,14 @@ paper: $(VENV)/installed
 	@echo "Every cell:   $(CURDIR)/results/cells.csv"
 
 install: $(VENV)/installed
+
+# Finished results as one file to publish; and CELLS of results, or of such a file, redone, as SEED draws them.
+WHAT ?= results
+CELLS ?= 5
+archive: $(VENV)/installed
+	python -m clipgrid archive --study "$(WHAT)/study.json"
+verify: $(VENV)/installed
+	python -m clipgrid verify "$(WHAT)" --cells $(CELLS) $(addprefix --seed ,$(SEED))
 
 test: $(VENV)/installed browser
 	ruff check

@@ -53,6 +53,7 @@ def parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="command")
     training_commands(commands)
     study_commands(commands)
+    sharing_commands(commands)
     probe_command(commands)
     return parser
 
@@ -190,6 +191,26 @@ def study_commands(commands) -> None:
     )
 
 
+def sharing_commands(commands) -> None:
+    """What hands the results of a study on, and what checks them."""
+    finished = Path("results/study.json")
+    command = add(commands, archive, "put a finished study into one file, to publish")
+    command.add_argument("--study", type=Path, default=finished, help="study.json of its results")
+    command.add_argument("--out", type=Path, help="zip file; by default archive.zip beside it")
+
+    command = add(commands, verify, "redo some cells of an archive or of results, drawn by chance")
+    command.add_argument(
+        "what", nargs="?", type=Path, default=finished.parent, help="archive, or folder of results"
+    )
+    command.add_argument("--cells", type=a(Count), default=5, help="how many to redo")
+    command.add_argument("--seed", type=a(Seed), help="what draws them; by default chance")
+    command.add_argument("--folder", type=Path, help="of the raw images, e.g. data")
+    command.add_argument("--store", type=Path, default=Path("store"), help="of prepared images")
+    command.add_argument(
+        "--extensions", dest="own", nargs="*", default=[], help="your copies of the study's"
+    )
+
+
 def probe_command(commands) -> None:
     """What answers for one model."""
     command = add(
@@ -324,6 +345,18 @@ def next_look(study, dry_run):
     from clipgrid.judging.next_look import next_look
 
     print(next_look(study, dry_run))
+
+
+def archive(study, out=None):
+    from clipgrid.reporting.archive import archive
+
+    archive(study, out)
+
+
+def verify(what, cells, own, store, seed=None, folder=None):
+    from clipgrid.reporting.verify import verify
+
+    verify(what, cells, own, store, seed, folder)
 
 
 def probe(what, out, cores, dry_run, **asked):

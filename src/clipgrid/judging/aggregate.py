@@ -116,7 +116,7 @@ def histories_table(runs: cells.Runs, histories: Iterable[bytes]) -> pd.DataFram
 
 
 def trained(runs: cells.Runs, records: list[dict]) -> dict:
-    """Steps asked for against steps trained; by whom, on what, how long."""
+    """Steps asked for against steps trained; by what code, on what, how long."""
     asked, needed = cells.steps(runs)
     by_name = {record["run"]: record for record in records if "run" in record}
     found = [by_name[trajectory.name] for trajectory in runs]
@@ -134,6 +134,7 @@ def trained(runs: cells.Runs, records: list[dict]) -> dict:
         "training_seconds": total(sessions, "training_seconds"),
         "evaluation_seconds": total(sessions, "evaluation_seconds"),
         "readout_seconds": total(found, "readout_seconds"),
+        "code": packs.Pack(runs).code,
         **{key: distinct(key) for key in ("device", "processor", "python", "torch", "commit")},
     }
 

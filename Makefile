@@ -76,7 +76,7 @@ schema: $(VENV)/installed
 # oldest Python that is supported: its packages install on newer ones, not the other way round.
 lock:
 	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
-	.venv-lock/bin/pip install --quiet $$(grep -E '^(torch|torchvision)==' envs/requirements.lock) '.[study,test]'
+	.venv-lock/bin/pip install --quiet $$(grep -E '^(torch|torchvision)==' envs/requirements.lock) '.[study,export,test]'
 	.venv-lock/bin/pip freeze --exclude clipgrid --exclude-editable \
 	    | grep -viE '^(nvidia|cuda|triton)' | sed 's/+cpu$$//' > envs/requirements.lock
 	rm -rf .venv-lock

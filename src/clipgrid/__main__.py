@@ -210,6 +210,14 @@ def sharing_commands(commands) -> None:
         "--extensions", dest="own", nargs="*", default=[], help="your copies of the study's"
     )
 
+    command = add(commands, export, "write a study's curves and cells for a dashboard")
+    command.add_argument("--study", type=Path, default=finished, help="study.json of its results")
+    command.add_argument(
+        "--to", choices=("tensorboard", "mlflow"), required=True, help="whose files to write"
+    )
+    command.add_argument("--out", type=Path, help="folder to make; by default beside the study")
+    command.add_argument("--points", type=a(Count), default=200, help="of a curve, at most")
+
 
 def probe_command(commands) -> None:
     """What answers for one model."""
@@ -357,6 +365,12 @@ def verify(what, cells, own, store, seed=None, folder=None):
     from clipgrid.reporting.verify import verify
 
     verify(what, cells, own, store, seed, folder)
+
+
+def export(study, to, points, out=None):
+    from clipgrid.reporting.export import export
+
+    export(study, to, points, out)
 
 
 def probe(what, out, cores, dry_run, **asked):

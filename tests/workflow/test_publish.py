@@ -1,5 +1,5 @@
 """A finished study as others get it: an archive that the real validator accepts and that runs as a
-checkout; cells of it that are redone to the bit."""
+checkout; cells of it that are redone to the bit; curves that dashboards read."""
 
 import hashlib
 import json
@@ -267,3 +267,85 @@ def test_nothing_that_an_archive_names_is_run(copy, capsys):
 def test_what_is_no_study_is_one_error(tmp_path, capsys):
     assert f"there is no {tmp_path / 'x'}" in fails(capsys, "verify", tmp_path / "x")
     assert "lacks study.json" in fails(capsys, "verify", tmp_path)
+
+
+# ---- export -------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def expected(finished):
+    """{name of a run: its history}, {name of a cell: its row}"""
+    steps = pd.read_parquet(finished / RESULTS / "histories.parquet")
+    cells = pd.read_csv(finished / RESULTS / "cells.csv", keep_default_na=False).set_index("cell")
+    return dict(list(steps.groupby("trajectory", observed=True))), cells
+
+
+def export(finished, to, out, *more):
+    study = str(finished / RESULTS / "study.json")
+    return main(["export", "--study", study, "--to", to, "--out", str(out), *more])
+
+
+def test_tensorboard_reads_what_is_exported(finished, expected, tmp_path, capsys):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    assert export(finished, "tensorboard", tmp_path / "board") == 0
+    runs, cells = expected
+    assert sorted(path.name for path in (tmp_path / "board").iterdir()) == sorted(runs)
+    name = next(n for n, run in runs.items() if 0 < run.clipped.mean() < 1)
+    events = EventAccumulator(str(tmp_path / "board" / name)).Reload()
+    for tag, column in (("loss", "loss"), ("gradient_norm", "norm")):
+        found = [(event.step, event.value) for event in events.Scalars(tag)]
+        assert [step for step, _ in found] == runs[name].step.tolist()
+        assert [value for _, value in found] == pytest.approx(runs[name][column].tolist())
+    assert events.Scalars("clip_fraction")[-1].value == pytest.approx(runs[name].clipped.mean())
+    looks = runs[name].dropna(subset="validation_accuracy")
+    found = [event.value for event in events.Scalars("look/validation_accuracy")]
+    assert found == pytest.approx(looks.validation_accuracy.tolist())
+    (row,) = cells[cells.trajectory == name].iloc[-1:].itertuples()
+    place = tmp_path / "board" / row.Index
+    events = EventAccumulator(str(place)).Reload()
+    accuracy = events.Scalars("cell/test_accuracy")[-1].value
+    assert accuracy == pytest.approx(float(row.test_accuracy))
+    content = events.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
+    assert b"learning_rate" in content and row.model.encode() in content
+
+
+def test_curves_have_no_more_points_than_asked_for(finished, expected, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    assert export(finished, "tensorboard", tmp_path / "board", "--points", "3") == 0
+    name, run = next(iter(expected[0].items()))
+    steps = [
+        e.step for e in EventAccumulator(str(tmp_path / "board" / name)).Reload().Scalars("loss")
+    ]
+    assert len(steps) == 3
+    assert (steps[0], steps[-1]) == (1, run.step.max())
+
+
+def test_mlflow_reads_what_is_exported(finished, expected, tmp_path, capsys):
+    from mlflow import MlflowClient
+
+    assert export(finished, "mlflow", tmp_path / "flow") == 0
+    uri = capsys.readouterr().out.split()[-1]
+    client = MlflowClient(uri)
+    (experiment,) = [e for e in client.search_experiments() if e.name != "Default"]
+    found = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
+    runs, cells = expected
+    assert set(found) == {*runs, *cells.index}
+    name = next(n for n, run in runs.items() if 0 < run.clipped.mean() < 1)
+    norms = client.get_metric_history(found[name].info.run_id, "gradient_norm")
+    assert [norm.step for norm in norms] == runs[name].step.tolist()
+    assert [norm.value for norm in norms] == runs[name].norm.tolist()
+    (row,) = cells[cells.trajectory == name].iloc[-1:].itertuples()
+    cell = found[row.Index]
+    assert cell.data.metrics["test_accuracy"] == float(row.test_accuracy)
+    assert cell.data.params["model"] == row.model
+    assert cell.data.tags["mlflow.parentRunId"] == found[name].info.run_id
+
+
+def test_an_export_that_cannot_be_is_one_error(finished, tmp_path, capsys, monkeypatch):
+    study = finished / RESULTS / "study.json"
+    words = ("export", "--study", study, "--to", "mlflow", "--out")
+    assert "is there already" in fails(capsys, *words, tmp_path)
+    monkeypatch.setitem(__import__("sys").modules, "mlflow", None)
+    assert "pip install '.[export]'" in fails(capsys, *words, tmp_path / "x")

@@ -158,6 +158,16 @@ def test_the_conda_environment_has_a_python_that_the_project_allows(environment,
     )
 
 
+def test_the_image_has_what_make_install_installs_and_no_pins_of_its_own():
+    lines = (ROOT / "envs/Dockerfile").read_text().splitlines()
+    assert "RUN make install" in lines
+    assert lines.index("COPY . .") < lines.index("RUN make install")
+    assert not [line for line in lines if "pip install" in line or "==" in line]
+    left_out = (ROOT / ".dockerignore").read_text().split()
+    made = {line.strip("/") for line in (ROOT / ".gitignore").read_text().split()}
+    assert {".venv", "results", "store", "build"} <= made & set(left_out)
+
+
 # ---- no trace of a machine ----------------------------------------------------------------------
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from clipgrid.judging.evidence import Evidence, failed
+from clipgrid.judging.statistics import t_interval
 from clipgrid.judging.verdicts import ALPHA
 from clipgrid.judging.wording import listed
 from clipgrid.reporting.arms import labels, sweep, usual
@@ -73,27 +74,29 @@ MATTERS = 0.5
 
 class Effects(NamedTuple):
     """What a λ changes beside no clipping: mean differences of the test accuracy, paired by seed
-    (points), by model (rows) and learning rate (columns), over how many seeds, the fewest and the
-    most; how many pairs of runs there are, and how many runs failed with it and without."""
+    (points), by model (rows) and learning rate (columns), and the half-widths of their 95%
+    t-intervals, over how many seeds, the fewest and the most; how many pairs of runs there are, and
+    how many runs failed with it and without."""
 
     clip: str
     iterations: int
     seeds: tuple[int, int]
     points: pd.DataFrame
+    half_widths: pd.Series
     pairs: int
     failed: int
     failed_without: int
 
 
 def effects(cells: pd.DataFrame) -> Effects | None:
-    """Of λ = 1, or else the smallest; at the T and with the optimizer that most cells have. None
-    where no cell with a λ has its twin without."""
+    """Of λ = 1, or else the smallest; at the T and with the optimizer that most cells have, of
+    several T's at the largest. None where no cell with a λ has its twin without."""
     swept = sweep(cells)
     if swept.empty:
         plain = usual(cells)
         plain = plain[plain["clip"] == "norm"]
         sizes = plain.groupby(["optimizer", "iterations"]).iterations.transform("size")
-        most = plain[sizes == sizes.max()].iloc[:1]
+        most = plain[sizes == sizes.max()].nlargest(1, "iterations")
         swept = plain.merge(most[["optimizer", "iterations"]])
     finite = sorted(swept.threshold[np.isfinite(swept.threshold)].unique())
     threshold = 1.0 if 1.0 in finite else min(finite, default=math.nan)
@@ -104,12 +107,14 @@ def effects(cells: pd.DataFrame) -> Effects | None:
         return None
     points = 100 * (pairs.test_accuracy - pairs.test_accuracy_without)
     places = [labels(pairs, "model"), pairs.learning_rate]
-    seeds = points.groupby(places).size()
+    settings = points.groupby(places, sort=False)
+    seeds = settings.size()
     return Effects(
         clip=f"λ = {canonical(threshold)}",
         iterations=int(pairs.iterations.iloc[0]),
         seeds=(int(seeds.min()), int(seeds.max())),
-        points=points.groupby(places, sort=False).mean().unstack(),
+        points=settings.mean().unstack(),
+        half_widths=settings.agg(lambda these: t_interval(these).half_width),
         pairs=len(pairs),
         failed=int(failed(pairs).sum()),
         failed_without=int((pairs.status_without != "finished").sum()),
@@ -131,12 +136,13 @@ def effect(evidence: Evidence) -> Iterator[str]:
         return
     fewest, most = found.seeds
     seeds = f"{most}" if fewest == most else f"{fewest} to {most}"
-    seeds = f"means over {seeds} seeds" if most > 1 else "one seed"
-    change = f"{signed(each.iloc[0])} points"
+    seeds = f"means over {seeds} seeds with 95% intervals" if most > 1 else "one seed"
+    least, largest = (with_half_width(each, found.half_widths, f) for f in ("idxmin", "idxmax"))
+    change = f"{least} points"
     if len(each) > 1:
         change = (
-            f"{signed(each.min())} to {signed(each.max())} points; the median of its {len(each)}"
-            f" settings is {signed(each.median())}"
+            f"{least} to {largest} points; the median of its {len(each)} settings is"
+            f" {signed(each.median())}"
         )
     yield (
         f"Against no clipping, {found.clip} changed the test accuracy by {change}"
@@ -144,6 +150,13 @@ def effect(evidence: Evidence) -> Iterator[str]:
     )
     yield depends(found.points)
     yield f"{fails[0].upper()}{fails[1:]}."
+
+
+def with_half_width(means: pd.Series, half_widths: pd.Series, which: str) -> str:
+    """The mean at the place that `which` finds; of one seed, without the ±."""
+    place = getattr(means, which)()
+    mean, half = signed(means[place]), half_widths[place]
+    return mean if math.isnan(half) else f"{mean} ± {half:.1f}"
 
 
 def signed(points: float) -> str:
@@ -163,7 +176,7 @@ def depends(points: pd.DataFrame) -> str:
         if len(means) < 2:
             unknown.append(f"One {what} was tried, so nothing is known of others.")
             continue
-        low, high = means.idxmin(), means.idxmax()
+        low, high = means.idxmin(), means[::-1].idxmax()  # two, also where all are the same
         between = f"{signed(means.min())} {at} {low}, {signed(means.max())} {at} {high}"
         found = much if means.max() - means.min() >= MATTERS else hardly
         found.append(f"on the {what} ({between})")

@@ -117,7 +117,7 @@ def usual(cells: pd.DataFrame, augmentation: bool = True, label_noise: bool = Tr
 
 def sweep(cells: pd.DataFrame) -> pd.DataFrame:
     """The cells of the models that have several learning rates and λ's, with the optimizer and at
-    the T at which they have most of them."""
+    the T at which they have most of them; of several T's, at the largest."""
     cells = usual(cells)
     cells = cells[cells["clip"] == "norm"]
     by_model = cells.groupby(["optimizer", "iterations", "model"])
@@ -125,7 +125,9 @@ def sweep(cells: pd.DataFrame) -> pd.DataFrame:
     counts = counts[(counts.learning_rate > 1) & (counts.threshold > 1)].prod(axis=1)
     if counts.empty:
         return cells.iloc[:0]
-    optimizer, iterations = counts.groupby(["optimizer", "iterations"]).sum().idxmax()
+    places = counts.groupby(["optimizer", "iterations"]).sum()
+    most = places.index[places == places.max()]
+    optimizer, iterations = max(most, key=lambda place: place[1])
     here = counts[optimizer, iterations]
     models = here[here >= here.max() / 2].index
     cells = cells[(cells.optimizer == optimizer) & (cells.iterations == iterations)]

@@ -35,7 +35,8 @@ NETS = (
 )
 CLIPS = (
     *("norm1", "l1norm50", "maxnorm0.1", "value0.05", "layer0.5", "agc0.01", "autoclip50"),
-    "zclip0.1",
+    *("zclip0.1", "windowed50:cap=1000.0:window=10", "adagc1.05:warm_up=10"),
+    *("aggc0.9:loose=2.0:low=0.8:over=20", "scheduled10:over=20", "spectral0.5"),
 )
 AUGMENTATIONS = ("none", "flip", "crop", "resized-crop", "inception-crop", "flip+inception-crop")
 CASES = {  # name: (settings that differ from BASE, steps)

@@ -1,5 +1,9 @@
 """Models that were not written for clipgrid."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from clipgrid import InputError
@@ -55,12 +59,26 @@ def test_a_change_of_its_code_is_seen(file):
     assert source[0] != source[1]
 
 
-def test_a_class_of_an_installed_package_is_a_model():
-    from clipgrid import torchvision_on_cpu  # noqa: F401, before timm imports torchvision
+WITHOUT_OURS = """
+from clipgrid.study import parts
 
-    parts.load(["timm.models.vision_transformer:VisionTransformer"])
-    net = parts.choose("model", "visiontransformer")
-    assert len(net.part.source) == 16
+parts.load(["timm.models.vision_transformer:VisionTransformer", "resized.py"])
+print(len(parts.choose("model", "visiontransformer").part.source))
+"""
+
+
+def test_a_class_of_an_installed_package_is_a_model(tmp_path):
+    """In a process of its own, where nobody has imported torchvision: beside a CPU build of torch,
+    PyPI's can't be imported by itself."""
+    (tmp_path / "resized.py").write_text("from torchvision.transforms import Resize\n")
+    run = subprocess.run(
+        [sys.executable, "-c", WITHOUT_OURS],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+    )
+    assert (run.stdout, run.stderr) == ("16\n", "")
 
 
 @pytest.mark.parametrize(

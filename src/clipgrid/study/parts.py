@@ -246,13 +246,23 @@ def load(extensions: Iterable[str], folder: Path = Path()) -> None:
 def load_extension(extension: str, folder: Path) -> None:
     """A file or module with parts; or, with a colon, a model in it: `my_vit.py:ViT` is `vit`."""
     source, _, name = extension.partition(":")
-    module = load_file(folder / source) if source.endswith(".py") else import_module(source)
+    try:
+        module = load_module(source, folder)
+    except RuntimeError as error:
+        if "torchvision::nms" not in str(error):
+            raise
+        import_module("clipgrid.torchvision_on_cpu")  # which lets torchvision be imported
+        module = load_module(source, folder)
     if name:
         if not hasattr(module, name):
             raise InputError(f"there is no {name} in {source}")
         build = fitted(getattr(module, name), name)
         if name.lower() not in KINDS["model"] or KINDS["model"][name.lower()].run is not build:
             model(name.lower(), label=name)(build)
+
+
+def load_module(source: str, folder: Path) -> ModuleType:
+    return load_file(folder / source) if source.endswith(".py") else import_module(source)
 
 
 def load_file(path: Path) -> ModuleType:

@@ -16,6 +16,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from clipgrid import clipping
 from clipgrid.clipping import Clipper
@@ -238,6 +239,15 @@ def test_before_the_backward_pass_or_for_another_model_there_is_an_error():
     with pytest.raises(RuntimeError, match=r"none of 4 parameters has a gradient: .*backward\(\)"):
         clipper()
     assert clipper.steps == 0
+
+
+def test_a_device_without_float64_is_an_error_that_says_so():
+    with FakeTensorMode():
+        weight = nn.Parameter(torch.empty(3, device="mps"))
+        weight.grad = torch.empty(3, device="mps")
+        for clip in (Clipper([weight]), lambda: clipping.clip_by_value([weight.grad], 1.0)):
+            with pytest.raises(ValueError, match="float64, which MPS doesn't have"):
+                clip()
 
 
 def test_a_sparse_gradient_is_refused_by_name():

@@ -13,7 +13,7 @@ from clipgrid.clipping.groups import Group, Parameters, groups_of
 from clipgrid.clipping.kinds import KINDS, Clip
 from clipgrid.clipping.order import Order
 from clipgrid.clipping.record import BLOCK, NotFinite, Record, together
-from clipgrid.clipping.shared import Telemetry, global_norm, scale
+from clipgrid.clipping.shared import Telemetry, check_device, global_norm, scale
 
 LOOKS = (advice.SOON, advice.OFTEN)  # steps at which mistakes are looked for, before each BLOCK
 
@@ -152,7 +152,8 @@ class Clipper:
 
 
 def gradients_of(names: list[str], parameters: list[Tensor]) -> spread.Gradients:
-    """None where there is none. RuntimeError where there is none at all, or one that is sparse."""
+    """None where there is none. RuntimeError where there is none at all, or one that is sparse;
+    ValueError on a device that norms can't be taken on."""
     found = [p.grad for p in parameters]
     if all(gradient is None for gradient in found):
         raise RuntimeError(
@@ -166,6 +167,7 @@ def gradients_of(names: list[str], parameters: list[Tensor]) -> spread.Gradients
                 f"{name} has a sparse gradient, which can't be clipped: make the layer without"
                 " sparse=True, or leave its parameters out"
             )
+    check_device(found)
     return found
 
 

@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -30,10 +30,24 @@ class Telemetry(NamedTuple):
 
 
 def checked(gradients: Iterable[Tensor], threshold: float) -> list[Tensor]:
-    """The gradients that aren't empty. ValueError for a threshold that isn't above 0."""
+    """The gradients that aren't empty. ValueError for a threshold that isn't above 0, and for a
+    device on which norms can't be taken."""
     if not threshold > 0:
         raise ValueError(f"the threshold must be above 0, not {threshold}")
-    return [gradient for gradient in gradients if gradient.numel()]
+    found = [gradient for gradient in gradients if gradient.numel()]
+    check_device(found)
+    return found
+
+
+def check_device(gradients: Sequence[Tensor | None]) -> None:
+    """ValueError for gradients on a device that lacks float64, by the first of them."""
+    first = next((gradient for gradient in gradients if gradient is not None), None)
+    if first is not None and first.device.type == "mps":
+        raise ValueError(
+            "gradients on the device mps can't be clipped exactly: norms add up in float64, which"
+            " MPS doesn't have; train on the CPU or on a CUDA GPU, or clip by torch's own"
+            " clip_grad_norm_"
+        )
 
 
 def whole(gradients: Iterable[Tensor]) -> Iterable[Tensor]:

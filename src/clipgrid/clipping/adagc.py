@@ -24,8 +24,11 @@ def clip_by_own_average(
     For the first `warm_up` steps the whole gradient is clipped at the norm `cap`, and γ is the
     least clipped norm so far. `state`, empty before the first step, holds γ, one for each tensor,
     which must then be the same at each step. A tensor whose gradient is 0 or isn't finite keeps
-    its γ. Wang et al. 2025 (arXiv:2502.11034). β = 0.98, 100 steps and cap 1 are those of a public
-    implementation, with λ = 1.05; what is done with tensors without a gradient is ours.
+    its γ. Wang et al. 2025 (arXiv:2502.11034).
+
+    The default settings are not from the paper, whose values weren't at hand, but those of AdaGC in
+    the package pytorch-optimizer: β = 0.98 (its beta), 100 steps (warmup_steps), cap 1
+    (lambda_abs), for λ = 1.05 (lambda_rel). What is done with a tensor without a gradient is ours.
     """
     gradients = checked(gradients, threshold)
     norms = tensor_norms(gradients)

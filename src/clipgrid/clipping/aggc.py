@@ -29,8 +29,12 @@ def clip_by_group_average(
     first norm, so that a first step is left alone where λ is above 1. `state` holds S, and is empty
     before the first step; a group whose gradient is 0 or isn't finite keeps its S.
 
-    Li, Wu, Chang 2026 (arXiv:2601.11864), as summaries of it give the rule: its schedule's shape,
-    its defaults, its ε and its floor on small norms weren't at hand, so those above are ours.
+    Li, Wu, Chang 2026 (arXiv:2601.11864), whose code (LoRA/train.py in ZhiyuanLi218/AGGC) was read.
+    β = 0.99 is that of its script for reinforcement learning; the code's own default is 0.98, and
+    that of its scripts for LoRA 0.95. `low` = 0 is as in the latter, which raise no gradient.
+    `loose` and `over` are ours, and so is a schedule from the first step on: theirs begins after a
+    share of the training. Theirs also takes S of the clipped norms of the steps before, has an
+    upper end below S (0.6 to 0.999 of it), and changes a norm by a tenth at most.
     """
     gradients = checked(gradients, threshold)
     if not gradients:

@@ -77,14 +77,9 @@ def freeze(results: Path, names: list[str]) -> None:
 
 
 def judge(results: Path, names: list[str]) -> None:
-    regrets = regrets_of(results, names)
-    groups = {
-        "all": regrets,
-        "open": regrets[~regrets.task.isin(HELD_OUT)],
-        "held out": regrets[regrets.task.isin(HELD_OUT)],
-    }
-    summaries = {name: candidates.summary(some) for name, some in groups.items() if len(some)}
-    regrets.round(3).to_csv(results / "regrets.csv", index=False)
+    regrets = regrets_of(results, names).round(3)
+    summaries = summaries_of(regrets)
+    regrets.to_csv(results / "regrets.csv", index=False)
     pd.concat(summaries, names=["tasks"]).round(4).to_csv(results / "summary.csv")
     print(table(summaries))
     if len(summaries) == 3:
@@ -92,6 +87,13 @@ def judge(results: Path, names: list[str]) -> None:
         sure = candidates.beats(name, summaries["all"], summaries["held out"])
         print(f"{name} {'beats' if sure else 'does not beat'} tuning η.")
     save(draw(regrets, summaries["all"]), results / "regrets")
+
+
+def summaries_of(regrets: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Of all tasks, of those that are open, and of those that were held out."""
+    held_out = regrets.task.isin(HELD_OUT)
+    groups = {"all": regrets, "open": regrets[~held_out], "held out": regrets[held_out]}
+    return {name: candidates.summary(some) for name, some in groups.items() if len(some)}
 
 
 def table(summaries: dict[str, pd.DataFrame]) -> str:

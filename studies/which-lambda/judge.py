@@ -104,7 +104,7 @@ def table(summaries: dict[str, pd.DataFrame]) -> str:
         "|---|---|---|---|---|---|---|---|---|",
     ]
     every = summaries["all"]
-    held_out = summaries.get("held out", every).gain
+    held_out = summaries["held out"].gain if "held out" in summaries else None
     for name, row in every.sort_values("regret").iterrows():
         within = f"{row['within a point'] * row.tasks:.0f} of {row.tasks:.0f}"
         cells = [LABELS.get(name, name), f"{row.regret:.2f}", f"{row.worst:.1f}", within]
@@ -112,7 +112,7 @@ def table(summaries: dict[str, pd.DataFrame]) -> str:
         if name != "none":
             gains = [f"{row.gain:+.2f} ({row.low:+.2f} to {row.high:+.2f})"]
             gains += [f"{row['sign flips']:.2f}", f"{row['median gain']:+.2f}"]
-            gains += [f"{held_out[name]:+.2f}"]
+            gains += [f"{held_out[name]:+.2f}" if held_out is not None else "-"]
         lines.append(f"| {' | '.join([*cells, f'{row.failed:.1f}%', *gains])} |")
     return "\n".join(lines)
 

@@ -161,5 +161,37 @@ def test_a_rule_beats_tuning_only_by_what_was_fixed(gains, held_out, beats):
     )
 
 
+@pytest.fixture
+def judge(monkeypatch):
+    monkeypatch.syspath_prepend(FOLDER)
+    for name in ("tasks", "candidates"):  # which judge.py imports
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    return module("judge")
+
+
+def test_what_is_frozen_is_what_lies_there(judge, tmp_path, monkeypatch):
+    tasks = judge.frozen.__globals__
+    assert judge.frozen()["winner"] in rules.RULES
+    assert len(judge.studies()) == 12
+    assert len(judge.HELD_OUT) == 4
+    monkeypatch.setitem(tasks, "digests", lambda: {"candidates.py": "another"})
+    with pytest.raises(SystemExit, match="was written for other rules or tasks"):
+        judge.studies()
+    monkeypatch.setitem(tasks, "FROZEN", tmp_path / "absent.yaml")
+    assert len(judge.studies()) == 8
+
+
+def test_the_manual_has_the_table_of_the_record(judge):
+    docs = FOLDER.parents[1] / "docs"
+    regrets = pd.read_csv(docs / "record/which-lambda.csv", keep_default_na=False)
+    summaries = judge.summaries_of(regrets)
+    assert judge.table(summaries) in (docs / "which-lambda.md").read_text()
+    name = judge.frozen()["winner"]
+    assert summaries["open"].regret.round(3).to_dict() == pytest.approx(
+        judge.frozen()["mean regret on the open tasks"], abs=2e-3
+    )
+    assert rules.winner(summaries["open"]) == name
+
+
 def signs(n):
     return [[1 - 2 * (k >> i & 1) for i in range(n)] for k in range(2**n)]

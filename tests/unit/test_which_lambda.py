@@ -1,6 +1,7 @@
 """The rules for λ of studies/which-lambda, and how they are scored, on tasks that are made up."""
 
 import importlib.util
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+
+from clipgrid.judging.pilots import FOUND
 
 FOLDER = Path(__file__).parents[2] / "studies" / "which-lambda"
 
@@ -191,6 +194,12 @@ def test_the_manual_has_the_table_of_the_record(judge):
         judge.frozen()["mean regret on the open tasks"], abs=2e-3
     )
     assert rules.winner(summaries["open"]) == name
+    every = summaries["all"]
+    for name in ("p90", "1", "agc"):  # what the probe says
+        row = every.loc[name]
+        gain = rf"{row.gain:.1f}( points over .*?)? \({row.low:.1f} to {row.high:.1f}\)"
+        assert re.search(gain, FOUND)
+    assert rules.beats("agc", every, summaries["held out"])
 
 
 def signs(n):

@@ -214,6 +214,36 @@ def test_groups_that_can_not_be_are_refused():
         Clipper([{"params": model[0], "clip": "nrom1"}])
 
 
+@pytest.mark.parametrize(("key", "meant"), [("clp", "clip"), ("Clip", "clip"), ("names", "name")])
+def test_a_key_of_a_group_that_is_nearly_ours_is_refused(key, meant):
+    with pytest.raises(ValueError, match=f"has the key '{key}': did you mean '{meant}'"):
+        Clipper([{"params": net(), key: "0.001"}], "inf")
+
+
+OPTIMIZERS = [
+    each
+    for each in vars(torch.optim).values()
+    if isinstance(each, type) and each is not torch.optim.Optimizer
+]
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda each: each.__name__)
+def test_groups_of_any_optimizer_of_torchs_pass(optimizer):
+    """Those of Muon take matrices alone."""
+    weights = [(name, p) for name, p in net().named_parameters() if p.ndim == 2]
+    made = optimizer(weights, lr=1e-3)
+    (group,) = Clipper(made.param_groups).groups
+    assert list(group.parameters.values()) == [p for _, p in weights]
+
+
+def test_an_optimizer_is_refused_with_what_to_give():
+    optimizer = torch.optim.SGD(net().parameters(), lr=0.1)
+    with pytest.raises(ValueError, match=r"not SGD: give it the model, or optimizer\.param_groups"):
+        Clipper(optimizer)
+    with pytest.raises(ValueError, match=r"takes a model, .* not int$"):
+        Clipper(3)
+
+
 # ---- what is given ------------------------------------------------------------------------------
 
 
@@ -304,7 +334,13 @@ def test_a_spec_says_in_the_library_what_it_says_in_a_study(kind, number, settin
 @pytest.mark.parametrize(
     ("spec", "reason"),
     [
-        ("agc", "'agc' is no clip"),
+        ("agc", "'agc' is no clip: agc needs a threshold, as in agc0.01"),
+        ("agcc", r"'agcc' is no clip: did you mean agc\? It needs a threshold"),
+        ("acg0.01:eps=1", r"'acg0.01:eps=1' is no clip: did you mean agc0.01:eps=1\?"),
+        ("ifn", r"'ifn' is no clip: did you mean inf, which is no clipping\?"),
+        ("none", "'none' is no clip: inf is no clipping"),
+        (None, "None is no clip: inf is no clipping"),
+        ("10%", "'10%' is no clip: a number is the threshold .* Kinds: norm, "),
         ("agc0.01:esp=1", "agc has no setting 'esp'; it has: eps"),
         ("norm1:eps=1", "norm has no setting 'eps'; it has: none"),
         ("agc0.01:eps=0", "agc: eps must be above 0, not 0"),
@@ -696,7 +732,8 @@ def test_gradients_that_something_else_has_clipped_are_told_once():
 
 
 @pytest.mark.parametrize(
-    ("spec", "told"), [("1e-4", "that is a learning rate"), ("99", "never fired in 1000")]
+    ("spec", "told"),
+    [("1e-4", "under SGD that is a learning rate; under Adam"), ("99", "never fired in 1000")],
 )
 def test_a_threshold_that_always_or_never_fires_is_told_once(spec, told):
     model = net()
@@ -748,8 +785,9 @@ SPREAD = (
         (
             "0.005",
             "λ = 0.005 clipped the whole gradient at each of 201 steps (the smallest observed value"
-            " was 0.01): that is a learning rate, so tune it as one, or choose one above 1.01, the"
-            " median.",
+            " was 0.01): under SGD that is a learning rate, so tune it as one; under Adam, which"
+            " divides by the gradient's own scale, its value hardly matters. Or choose one above"
+            " 1.01, the median.",
         ),
         (
             "0.505",
@@ -772,8 +810,55 @@ def test_advice_says_what_else_there_is_to_say():
     text = advice(SIZES, "layer0.5")
     assert text.startswith("layer0.5 fired at ")
     assert "% of its pieces" in text
+    assert ": half of the steps had their largest observed value below " in text
+    text = advice(SIZES, "layer0.1")
+    assert ": lower the learning rate or raise the threshold; half of the steps had their" in text
+    assert "would have clipped something at one step in ten" in advice(SIZES, "valueinf")
     model = net()
     clipper = Clipper([{"params": model[0], "name": "body"}, {"params": model[2], "clip": "9"}])
-    train(model, clipper, 2)
-    assert clipper.advice().startswith("body: Nothing was clipped in 2 steps")
+    train(model, clipper, 10)
+    assert clipper.advice().startswith("body: Nothing was clipped in 10 steps")
     assert " 1: λ = 9 has never fired" in clipper.advice()
+
+
+@pytest.mark.parametrize("spec", ["inf", "0.1", "9"])
+def test_advice_tells_a_mistake_in_place_of_what_it_would_spoil(spec):
+    assert advice(SIZES[:9], spec) == "9 steps tell nothing yet: ask again after 10 or more."
+    assert advice(SIZES[:1], spec).startswith("1 step tells nothing yet")
+    clipped = advice([0.05] * 30, spec)
+    assert clipped.startswith(
+        "At 30 of 30 steps the norm was 0.05, and never larger: the gradients"
+    )
+    assert "learning rate" not in clipped
+    assert advice([0.0] * 10, spec) == (
+        "All gradients were 0 in 10 steps: is the clipper called after zero_grad() and before"
+        " loss.backward()?"
+    )
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "same"),
+    [(torch.optim.Adam, True), (torch.optim.RMSprop, True), (torch.optim.SGD, False)],
+)
+def test_what_is_said_of_optimizers_is_so(optimizer, same):
+    """Twice the λ of a clip that always fires."""
+    after = []
+    for spec in ("1e-2", "2e-2"):
+        model = net()
+        made = optimizer(model.parameters(), lr=1e-3)
+        clipper = Clipper(model, spec)
+        for step in range(20):
+            made.zero_grad()
+            backward(model, size=10, seed=step)
+            assert clipper().share == 1
+            made.step()
+        after.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
+    start = torch.cat([p.detach().flatten() for p in net().parameters()])
+    moved = [(end - start).norm().item() for end in after]
+    assert moved[1] / moved[0] == pytest.approx(1 if same else 2, rel=1e-2)
+
+
+@pytest.mark.parametrize("name", ["e.csv", "e.parquet"])
+def test_a_folder_that_is_missing_is_named(tmp_path, name):
+    with pytest.raises(FileNotFoundError, match=r"there is no folder .*nowhere; make it first"):
+        loop("zero backward clip step").save(tmp_path / "nowhere" / name)

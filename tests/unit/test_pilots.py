@@ -82,9 +82,23 @@ def test_of_several_thresholds_that_is_told_which_saves_runs():
     some = {(0.1, math.inf): 3, (0.1, 2.0): 3}
     said = pilots(some, thresholds=(math.inf, 2.0, 0.001)).advice()
     assert said.startswith(
-        "λ = 0.001 clips 100% of the steps at η = 0.03 (that is a learning rate);"
+        "λ = 0.001 clips 100% of the steps at η = 0.03 (its value hardly matters, as adamw divides"
     )
     assert "at η = 0.1 you need it: 3 of 3 unclipped runs failed, and 0 of 3 clipped ones" in said
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "told"),
+    [
+        ("momentum", "that is a learning rate."),
+        ("rmsprop", "its value hardly matters, as rmsprop divides by the gradient's own scale."),
+        ("my_own", "under SGD that is a learning rate; under Adam its value hardly matters."),
+    ],
+)
+def test_what_a_small_threshold_is_depends_on_the_optimizer(optimizer, told):
+    table = cells({}).assign(optimizer=optimizer)
+    (one,) = of_study(table, histories(table, NORMS)).values()
+    assert one.spread().endswith(f" clips nearly every step there: {told}")
 
 
 def test_a_rate_at_which_no_clipped_run_was_tried_says_nothing():

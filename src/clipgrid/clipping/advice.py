@@ -12,6 +12,7 @@ from clipgrid.clipping.shared import Telemetry
 
 SOON, OFTEN, LONG = 10, 100, 1000  # steps after which mistakes are looked for
 SAME = 1e-5  # relative; what torch's own clipping leaves of a norm above λ is within it
+ADAPTIVE = "under Adam, which divides by the gradient's own scale, its value hardly matters"
 
 
 def advice(record: Record, groups: list[Group], scaled: bool) -> str:
@@ -26,6 +27,11 @@ def advice(record: Record, groups: list[Group], scaled: bool) -> str:
             f"The gradient was not finite at {times(record.not_finite, len(record))}, first"
             f" {record.first_not_finite}: find out why before you choose a threshold."
         )
+    if len(record) < SOON:
+        tell = "tells" if len(record) == 1 else "tell"
+        return f"{counted(len(record))} {tell} nothing yet: ask again after {SOON} or more."
+    for _, fault in of_gradients(record, groups):  # nothing else holds then
+        return f"{fault[0].upper()}{fault[1:]}{'' if fault[-1] == '?' else '.'}"
     said = [
         of_group(
             group,
@@ -46,7 +52,9 @@ def of_group(group: Group, seen: Telemetry, fired: int, shares: float, steps: in
     clip = group.clip
     by_norm = clip.kind.name == "norm"
     what = f"λ = {spelled(clip.threshold)}" if by_norm else str(clip)
-    subject = "a norm" if by_norm else "an observed value"
+    pieces = clip.kind.in_pieces  # then observed is that of a step's largest piece
+    other = "their largest observed value" if pieces else "an observed value"
+    subject = "a norm" if by_norm else other
     observed = seen.observed[seen.observed.isfinite()]
     if not len(observed):
         return f"{what}: nothing finite was observed in {counted(steps)}."
@@ -57,7 +65,8 @@ def of_group(group: Group, seen: Telemetry, fired: int, shares: float, steps: in
     )
     constant = bool((seen.limit == clip.threshold).all())  # λ is compared with what is observed
     if clip.observes:
-        at = f"; a threshold of {nine} would have clipped one step in ten" if constant else ""
+        clipped = "something at one step" if pieces else "one step"
+        at = f"; a threshold of {nine} would have clipped {clipped} in ten" if constant else ""
         return f"Nothing was clipped in {counted(steps)}: {spread}{at}."
     if not fired:
         return (
@@ -65,21 +74,22 @@ def of_group(group: Group, seen: Telemetry, fired: int, shares: float, steps: in
             f" learning rate is what to tune: {spread}."
         )
     if shares == steps:
-        raised = f", or choose one above {half}, the median" if constant else ""
+        least = "" if pieces else f" (the smallest observed value was {figure(observed.min())})"
+        raised = f". Or choose one above {half}, the median" if constant and not pieces else ""
         return (
-            f"{what} clipped the whole gradient at each of {counted(steps)} (the smallest observed"
-            f" value was {figure(observed.min())}): that is a learning rate, so tune it as"
-            f" one{raised}."
+            f"{what} clipped the whole gradient at each of {counted(steps)}{least}: under SGD that"
+            f" is a learning rate, so tune it as one; {ADAPTIVE}{raised}."
         )
-    pieces = "" if fired == shares else f", on average {100 * shares / steps:.2g}% of its pieces"
+    some = "" if fired == shares else f", on average {100 * shares / steps:.2g}% of its pieces"
     if shares > steps / 2:
-        towards = f" or raise the threshold towards {nine}" if constant else ""
+        towards = " or raise the threshold" if constant else ""
+        towards += f" towards {nine}" if constant and not pieces else ""
         return (
-            f"{what} fired at {times(fired, steps)}{pieces}, which is more than half: lower the"
+            f"{what} fired at {times(fired, steps)}{some}, which is more than half: lower the"
             f" learning rate{towards}; {spread}."
         )
     return (
-        f"{what} fired at {times(fired, steps)}{pieces}, and left at the least"
+        f"{what} fired at {times(fired, steps)}{some}, and left at the least"
         f" {figure(seen.coefficient.min())} of a gradient's norm: {spread}."
     )
 
@@ -103,10 +113,8 @@ def figure(value: Tensor) -> str:
     return f"{value.item():.3g}"
 
 
-def mistakes(record: Record, groups: list[Group]) -> Iterator[tuple[str, str]]:
-    """(key, sentence) for what looks wrong in what was fetched. A mistake is told once by its
-    key."""
-    steps = record.fetched
+def of_gradients(record: Record, groups: list[Group]) -> Iterator[tuple[str, str]]:
+    """(key, sentence) where the gradients can't be those of the loss, by what was fetched."""
     norm = torch.linalg.vector_norm(
         torch.stack([record.of_group(number).norm for number in range(len(groups))]), dim=0
     )
@@ -114,10 +122,10 @@ def mistakes(record: Record, groups: list[Group]) -> Iterator[tuple[str, str]]:
     if len(norm) >= SOON and not norm.any():
         yield (
             "zero",
-            f"all gradients were 0 in {steps} steps: is the clipper called after zero_grad() and"
-            " before loss.backward()?",
+            f"all gradients were 0 in {record.fetched} steps: is the clipper called after"
+            " zero_grad() and before loss.backward()?",
         )
-    elif len(norm) >= OFTEN and (found := atom(norm)):
+    elif len(norm) >= SOON and (found := atom(norm)):
         many, value = found
         yield (
             "clipped before",
@@ -125,6 +133,15 @@ def mistakes(record: Record, groups: list[Group]) -> Iterator[tuple[str, str]]:
             " seem to be clipped already, so take that other clipping away (gradient_clip_val,"
             " max_grad_norm, clip_grad_norm_)",
         )
+
+
+def mistakes(record: Record, groups: list[Group]) -> Iterator[tuple[str, str]]:
+    """(key, sentence) for what looks wrong in what was fetched. A mistake is told once by its
+    key."""
+    steps = record.fetched
+    for key, sentence in of_gradients(record, groups):
+        if key == "zero" or len(record.rows) >= OFTEN:
+            yield key, sentence
     for group, fired, shares in zip(groups, record.fired, record.shares, strict=True):
         if group.clip.observes:
             continue
@@ -132,8 +149,8 @@ def mistakes(record: Record, groups: list[Group]) -> Iterator[tuple[str, str]]:
         if shares == steps >= OFTEN:
             yield (
                 f"{group.name} always",
-                f"{which} clipped the whole gradient at each of {steps} steps: that is a learning"
-                " rate; advice() says how large gradients are",
+                f"{which} clipped the whole gradient at each of {steps} steps: under SGD that is"
+                f" a learning rate; {ADAPTIVE}; advice() says how large gradients are",
             )
         elif fired == 0 and steps >= LONG:
             yield (
@@ -145,8 +162,11 @@ def mistakes(record: Record, groups: list[Group]) -> Iterator[tuple[str, str]]:
 
 def atom(norm: Tensor) -> tuple[int, str] | None:
     """How often the largest norm came again to SAME, and that norm, where it is one step in ten or
-    more, but not each: then it is no chance. (Norms that are all the same are of a loss that is
-    linear, or of gradients that some other code normalises.)"""
+    more, of fewer than OFTEN half: then it is no chance."""
     largest = norm.max()
     many = int((norm >= largest * (1 - SAME)).sum())
-    return (many, figure(largest)) if 0.1 * len(norm) <= many else None
+    return (
+        (many, figure(largest))
+        if many >= (0.1 if len(norm) >= OFTEN else 0.5) * len(norm)
+        else None
+    )

@@ -1,5 +1,6 @@
 """Parameters as people have them: a model, its parameters, or groups as of an optimizer."""
 
+import difflib
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from clipgrid.clipping.kinds import Clip
 
 Parameters = nn.Module | Tensor | Iterable[Any]
+OURS = ("clip", "name")  # keys of a group that are no optimizer's
 
 
 @dataclass
@@ -27,13 +29,17 @@ class Group:
 def groups_of(given: Parameters, clip: "float | str | Clip") -> list[Group]:
     """The groups of a model, of tensors, of (name, tensor) pairs, or of dicts as an optimizer takes
     them: `{"params": …, "clip": "1", "name": "head"}`, where `clip` and `name` may be left out.
-    ValueError for what is none of these, for none, and for a parameter that is given twice."""
-    some: list[Any] = [given] if isinstance(given, nn.Module | Tensor) else list(given)
+    An optimizer's keys pass. ValueError for what is none of these, for none, for a key that is
+    nearly ours, and for a parameter that is given twice."""
+    some = listed(given)
     if not any(isinstance(one, Mapping) for one in some):
         groups = [Group("all", Clip.read(clip), named(some))]
     else:
         if not all(isinstance(one, Mapping) for one in some):
             raise ValueError("parameters: either all are dicts, or none is")
+        for key in {str(key) for one in some for key in one}.difference(OURS):
+            if near := difflib.get_close_matches(key.lower(), OURS, 1):
+                raise ValueError(f"a group has the key {key!r}: did you mean {near[0]!r}?")
         groups = [
             Group(
                 str(one.get("name", number)),
@@ -57,8 +63,7 @@ def groups_of(given: Parameters, clip: "float | str | Clip") -> list[Group]:
 def named(given: Parameters, prefix: str = "") -> dict[str, Tensor]:
     """Tensors by name, each once: those of a model by its own names, others by number."""
     found: dict[str, Tensor] = {}
-    some: list[Any] = [given] if isinstance(given, nn.Module | Tensor) else list(given)
-    for one in some:
+    for one in listed(given):
         if isinstance(one, nn.Module):
             check_shards(one)
             found |= {f"{prefix}{name}": p for name, p in bare(one).named_parameters()}
@@ -67,10 +72,7 @@ def named(given: Parameters, prefix: str = "") -> dict[str, Tensor]:
         elif isinstance(one, Tensor):
             found[f"{prefix}{len(found)}"] = one
         else:
-            raise ValueError(
-                f"parameters: a Clipper takes a model, its parameters, or groups of them, and not"
-                f" {type(one).__name__}"
-            )
+            raise wrong(one)
     if not found:
         raise ValueError(
             "a Clipper needs parameters, and there are none: if you gave model.parameters(), was it"
@@ -78,6 +80,25 @@ def named(given: Parameters, prefix: str = "") -> dict[str, Tensor]:
         )
     once = {id(tensor): (name, tensor) for name, tensor in reversed(found.items())}
     return dict(reversed(once.values()))
+
+
+def listed(given: Parameters) -> list[Any]:
+    """ValueError for what can't be a list of anything, such as an optimizer."""
+    if isinstance(given, nn.Module | Tensor):
+        return [given]
+    if not isinstance(given, Iterable):
+        raise wrong(given)
+    return list(given)
+
+
+def wrong(given: Any) -> ValueError:
+    said = (
+        "parameters: a Clipper takes a model, its parameters, or groups of them, and not"
+        f" {type(given).__name__}"
+    )
+    if hasattr(given, "param_groups"):
+        said += ": give it the model, or optimizer.param_groups, each of which it clips by itself"
+    return ValueError(said)
 
 
 def bare(model: nn.Module) -> nn.Module:

@@ -4,11 +4,12 @@ A study takes its kinds from here (training/parts/clips.py). All functions have 
 whoever calls them need not know which kind it is. This file imports no torch: a plan reads it.
 """
 
+import difflib
 import inspect
 import math
 import operator
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
@@ -24,6 +25,7 @@ Weights = list["Tensor | None"]
 State = dict[str, "Tensor"]
 Needs = Literal["norm", "norms", "values"]
 NUMBER = r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|\+?\.?inf"
+NOTHING = ("none", "null", "off", "no", "false", "infinity")  # what people write for inf
 BOUNDS = {
     "gt": (operator.gt, "above"),
     "ge": (operator.ge, "at least"),
@@ -45,6 +47,7 @@ class Kind:
     most: float  # the largest threshold: at it a kind only observes
     needs: Needs  # of the gradients: their global L2 norm, that of each, or all values
     run: Callable[..., "Telemetry"]
+    in_pieces: bool = False  # each tensor, unit or value is compared by itself
 
     @property
     def settings(self) -> dict[str, tuple[type, dict[str, Any], Any]]:
@@ -65,11 +68,12 @@ def clip_kind(
     observes: str,
     most: float = math.inf,
     needs: Needs = "values",
+    in_pieces: bool = False,
 ) -> Callable[[Callable], Callable]:
     """The decorator that declares a kind."""
 
     def declare(run: Callable) -> Callable:
-        KINDS[name] = Kind(name, label, observes, most, needs, run)
+        KINDS[name] = Kind(name, label, observes, most, needs, run, in_pieces)
         return run
 
     return declare
@@ -121,20 +125,29 @@ def by_max_norm(
     return clipping.clip_by_global_norm(gradients, threshold, p=math.inf)
 
 
-@clip_kind("value", label="by value, λ = {}", observes="every single value")
+@clip_kind("value", label="by value, λ = {}", observes="every single value", in_pieces=True)
 def by_value(gradients: Gradients, weights: Weights, threshold: float, state: State) -> "Telemetry":
     """Each value is bounded by itself."""
     return clipping.clip_by_value(gradients, threshold)
 
 
-@clip_kind("layer", label="by layer, λ = {}", observes="the L2 norm of each tensor", needs="norms")
+@clip_kind(
+    "layer",
+    label="by layer, λ = {}",
+    observes="the L2 norm of each tensor",
+    needs="norms",
+    in_pieces=True,
+)
 def by_layer(gradients: Gradients, weights: Weights, threshold: float, state: State) -> "Telemetry":
     """Each tensor is scaled down by itself."""
     return clipping.clip_by_layer_norm(gradients, threshold)
 
 
 @clip_kind(
-    "agc", label="AGC, λ = {}", observes="the L2 norm of each unit, over that of its weights"
+    "agc",
+    label="AGC, λ = {}",
+    observes="the L2 norm of each unit, over that of its weights",
+    in_pieces=True,
 )
 def adaptively(
     gradients: Gradients,
@@ -204,6 +217,7 @@ def by_window(
     label="AdaGC, λ = {}",
     observes="the L2 norm of each tensor, over its moving average",
     needs="norms",
+    in_pieces=True,
 )
 def by_own_average(
     gradients: Gradients,
@@ -224,6 +238,7 @@ def by_own_average(
     label="AGGC, λ = {}",
     observes="the L2 norm of each group of tensors, over its moving average",
     needs="norms",
+    in_pieces=True,
 )
 def by_group_average(
     gradients: Gradients,
@@ -259,7 +274,12 @@ def on_schedule(
     return clipping.clip_on_schedule(gradients, threshold, state, to, over)
 
 
-@clip_kind("spectral", label="spectral, λ = {}", observes="the singular values of each matrix")
+@clip_kind(
+    "spectral",
+    label="spectral, λ = {}",
+    observes="the singular values of each matrix",
+    in_pieces=True,
+)
 def by_singular_values(
     gradients: Gradients, weights: Weights, threshold: float, state: State
 ) -> "Telemetry":
@@ -288,10 +308,7 @@ class Clip:
         longest_first = "|".join(sorted(map(re.escape, KINDS), key=len, reverse=True))
         match = re.fullmatch(f"({longest_first})?({NUMBER})(:.*)?", text, re.IGNORECASE)
         if isinstance(spec, bool) or not match or (match[5] and not match[1]):
-            raise ValueError(
-                f"{spec!r} is no clip: a number is the threshold of the global L2 norm; another"
-                f" kind stands before its own, as in agc0.01. Kinds: {', '.join(KINDS)}"
-            )
+            raise ValueError(f"{spec!r} is no clip: {meant(text, KINDS)}")
         kind = KINDS[(match[1] or "norm").lower()]
         threshold = float(match[2].lower().replace(".inf", "inf"))
         if not 0 < threshold <= kind.most:
@@ -311,6 +328,26 @@ class Clip:
     def __str__(self) -> str:
         settings = "".join(f":{name}={spelled(value)}" for name, value in self.settings.items())
         return f"{self.kind.name}{spelled(self.threshold)}{settings}"
+
+
+def meant(text: str, kinds: Iterable[str]) -> str:
+    """What would be right in the place of a spec that is none. (A study says the same.)"""
+    match = re.fullmatch(rf"(.*?)({NUMBER})?(:.*)?", text[:60].strip().lower(), re.DOTALL)
+    name, number, settings = (match[1], match[2], match[5] or "") if match else ("", None, "")
+    if name in NOTHING:
+        return "inf is no clipping"
+    near = difflib.get_close_matches(name, [*kinds, "inf"], 1)
+    if near == ["inf"]:
+        return "did you mean inf, which is no clipping?"
+    if near and number:
+        return f"did you mean {near[0]}{number}{settings}?"
+    if near:
+        it = near[0] if near[0] == name else f"did you mean {near[0]}? It"
+        return f"{it} needs a threshold, as in agc0.01"
+    return (
+        "a number is the threshold of the global L2 norm; another kind stands before its own, as in"
+        f" agc0.01. Kinds: {', '.join(kinds)}"
+    )
 
 
 def spelled(x: float) -> str:

@@ -137,8 +137,11 @@ class Record:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the table. ValueError for a name that ends neither in .csv nor in .parquet;
-        ImportError where pyarrow is missing, which parquet needs."""
+        FileNotFoundError where its folder is missing; ImportError where pyarrow is, which parquet
+        needs."""
         path = Path(path)
+        if not path.parent.is_dir():
+            raise FileNotFoundError(f"{path}: there is no folder {path.parent}; make it first")
         table = self.table()
         aside = path.with_name(f"{path.name}.part")
         if path.suffix == ".csv":

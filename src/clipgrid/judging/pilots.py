@@ -18,6 +18,7 @@ from clipgrid.judging.evidence import failed
 PERCENTILE = 90  # of the norms, for the threshold
 ALWAYS = 5  # the percentile below which λ clips nearly every step
 STAGES = 10  # equal parts of the training
+ADAPTIVE = ("rmsprop", "adam", "adamw")  # optimizers that divide by the gradient's own scale
 FOUND = (
     "On twelve small tasks a λ at the 90th percentile gained 0.4 points over tuning η alone (-0.1"
     " to 0.9), λ = 1 gained 1.1 (0.4 to 1.9), and AGC 3.4 (0.8 to 6.3), most of it on plain nets"
@@ -29,10 +30,12 @@ FOUND = (
 @dataclass(frozen=True)
 class Pilots:
     """The cells of one net and one optimizer at their last T, with and without clipping, and all
-    `norms` (columns learning_rate, step, norm) of those without."""
+    `norms` (columns learning_rate, step, norm) of those without. Of norms alone no `optimizer` is
+    known."""
 
     cells: pd.DataFrame
     norms: pd.DataFrame
+    optimizer: str = ""
 
     @property
     def threshold(self) -> float:
@@ -135,8 +138,19 @@ class Pilots:
             f" ten below {nine}, 99 in a hundred below {most}, and the largest is {end}. Their"
             f" median goes from {shown(stages.iloc[0])} in the first tenth of the training to"
             f" {shown(stages.iloc[-1])} in the last. A λ below {shown(percentile(norms, ALWAYS))}"
-            " clips nearly every step there: that is a learning rate."
+            f" clips nearly every step there: {self.always}."
         )
+
+    @property
+    def always(self) -> str:
+        """What a λ is that clips every step."""
+        if self.optimizer == "momentum":
+            return "that is a learning rate"
+        if self.optimizer in ADAPTIVE:
+            return (
+                f"its value hardly matters, as {self.optimizer} divides by the gradient's own scale"
+            )
+        return "under SGD that is a learning rate; under Adam its value hardly matters"
 
     def advice(self) -> str:
         """What to do, in one sentence, and the best accuracies."""
@@ -155,7 +169,7 @@ class Pilots:
             said = f"No clipped run was tried: λ = {self.threshold:g} would clip one step in ten."
             return f"{said} {best(without, clipped)}"
         share = 100 * (self.at(self.rate) > limit).mean()
-        always = " (that is a learning rate)" if share > 100 - ALWAYS else ""
+        always = f" ({self.always})" if share > 100 - ALWAYS else ""
         fires = f"λ = {limit:g} clips {share:.0f}% of the steps at η = {self.rate:g}{always}"
         needed = both[(2 * both.failed >= both.runs) & (both.failed_clipped == 0)]
         fewer, lost = both[both.failed_clipped < both.failed], both[both.failed > 0]
@@ -241,5 +255,5 @@ def of_study(cells: pd.DataFrame, histories: pd.DataFrame) -> dict[str, Pilots]:
                 for word, (name, usual) in others
                 if word != usual
             ]
-            found[", ".join([model, optimizer, *said])] = Pilots(mine, norms)
+            found[", ".join([model, optimizer, *said])] = Pilots(mine, norms, optimizer)
     return found

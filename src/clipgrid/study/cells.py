@@ -29,6 +29,7 @@ from clipgrid.study.fields import (
     TrainImages,
     canonical,
     fault,
+    meant_clip,
     number,
     shown,
 )
@@ -62,10 +63,7 @@ class Clip:
         longest_first = "|".join(sorted(map(re.escape, kinds), key=len, reverse=True))
         match = re.fullmatch(f"({longest_first})({NUMBER})(:.*)?", str(value), re.IGNORECASE)
         if not match:
-            raise ValueError(
-                f"{shown(value)} is no clip: a number is the threshold of the global L2 norm;"
-                f" another kind stands before its own, as in agc0.01. Kinds: {', '.join(kinds)}"
-            )
+            raise ValueError(f"{shown(value)} is no clip: {meant_clip(str(value), kinds)}")
         settings = match[5] or ""
         return cls.of(match[1].lower() + settings, number(match[2]))
 

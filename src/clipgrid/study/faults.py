@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from clipgrid import InputError
-from clipgrid.study.fields import NAME, on_a_line, shown, spelled
+from clipgrid.study.fields import NAME, NOTHING, on_a_line, shown, spelled
 
 Loc = tuple[int | str, ...]
 
@@ -105,7 +105,9 @@ def explain(error: Any, model: type[BaseModel]) -> str:
         case "finite_number":
             return f"must be a finite number, not {shown(given)}"
         case "list_type":
-            return f"must be a list, not {shown(given)}"
+            hint = "; [inf] is no clipping" if str(given).lower() in NOTHING else ""
+            hint = hint if error["loc"][-1] == "clips" else ""
+            return f"must be a list, not {shown(given)}{hint}"
         case "dict_type" | "model_type" | "model_attributes_type":
             return f"must be a dictionary of keys and values, not {shown(given)}"
         case "string_type":

@@ -1,9 +1,11 @@
 """The types of settings: how a number is read from YAML or a flag, bounded and spelled; what a name
 may be. They hold for config files, the command line and the trainer alike."""
 
+import difflib
 import math
 import re
 import reprlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -25,6 +27,7 @@ NUMBER = r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|\+?\.?inf"
 NAME = r"^[a-z][a-z0-9-]{0,59}$"  # of what names files
 NO_NAMES = {"null", "nan", "inf", "infinity", "true", "false", "yes", "no", "on", "off"}
 """Of that pattern, and yet no text to YAML or pandas."""
+NOTHING = ("none", "null", "off", "no", "false", "infinity")  # what people write for λ = inf
 LARGEST = 2**53  # whole numbers up to it are floats, too
 
 SHORT = reprlib.Repr()
@@ -79,6 +82,27 @@ def number(value: Any) -> Any:
     if isinstance(value, int) and abs(value) > LARGEST:
         raise ValueError(f"{shown(value)} is too large a whole number")
     return found
+
+
+def meant_clip(text: str, kinds: Iterable[str]) -> str:
+    """What would be right in the place of a spec that is none. (The library, which imports
+    nothing of ours, says the same.)"""
+    match = re.fullmatch(rf"(.*?)({NUMBER})?(:.*)?", text[:60].strip().lower(), re.DOTALL)
+    name, number, settings = (match[1], match[2], match[5] or "") if match else ("", None, "")
+    if name in NOTHING:
+        return "inf is no clipping"
+    near = difflib.get_close_matches(name, [*kinds, "inf"], 1)
+    if near == ["inf"]:
+        return "did you mean inf, which is no clipping?"
+    if near and number:
+        return f"did you mean {near[0]}{number}{settings}?"
+    if near:
+        it = near[0] if near[0] == name else f"did you mean {near[0]}? It"
+        return f"{it} needs a threshold, as in agc0.01"
+    return (
+        "a number is the threshold of the global L2 norm; another kind stands before its own, as in"
+        f" agc0.01. Kinds: {', '.join(kinds)}"
+    )
 
 
 def whole(value: Any) -> Any:

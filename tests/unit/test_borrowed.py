@@ -81,6 +81,34 @@ def test_a_class_of_an_installed_package_is_a_model(tmp_path):
     assert (run.stdout, run.stderr) == ("16\n", "")
 
 
+def test_a_file_without_its_class_is_told_which_it_has(file, monkeypatch):
+    path = file("num_classes=3")
+    monkeypatch.chdir(path.parent)
+    said = r"net\.py has Tiny; a class is net\.py:Tiny to the probe and under extensions, and tiny"
+    for name in ("net.py", "net.py:Tiny", "tiny"):
+        parts.KINDS["model"].pop("tiny", None)
+        parts.load(["net.py"] if name == "tiny" else [])
+        with pytest.raises(InputError, match=rf"unknown model '{name}'; {said} under models"):
+            parts.find("model", name)
+    with pytest.raises(InputError, match=r"unknown model 'nut\.py'; there is no file nut\.py"):
+        parts.find("model", "nut.py")
+
+
+def test_a_plain_class_says_how_it_would_have_settings(file):
+    path = file("num_classes=3, dim=64")
+    parts.load([f"{path}:Tiny"])
+    with pytest.raises(InputError, match=r"dim: unknown key; it has no settings.* @model, with"):
+        parts.parse("model", "tiny:dim=32")
+
+
+def test_a_class_that_its_file_declares_keeps_its_settings(file):
+    path = file("channels, size, classes, *, dim: int = 64", "dim")
+    path.write_text("from clipgrid.study.parts import model\n" + path.read_text().replace(
+        "class Tiny", "@model('tiny', label='Tiny')\nclass Tiny"))  # fmt: skip
+    parts.load([f"{path}:Tiny"])
+    assert parts.parse("model", "tiny:dim=32")(1, 8, 10).layer.in_features == 32
+
+
 @pytest.mark.parametrize(
     ("parameters", "name", "reason"),
     [

@@ -81,9 +81,8 @@ def explain(error: Any, model: type[BaseModel]) -> str:
     given, context = error["input"], error.get("ctx", {})
     match error["type"]:
         case "extra_forbidden":
-            return "unknown key; " + suggest(
-                str(error["loc"][-1]), keys_at(error["loc"][:-1], model)
-            )
+            known = keys_at(error["loc"][:-1], model)
+            return f"unknown key; {suggest(str(error['loc'][-1]), known) if known else NO_SETTINGS}"
         case "literal_error":
             return f"unknown: {shown(given)}; " + suggest(
                 str(given), re.findall(r"'([^']*)'", context["expected"])
@@ -123,6 +122,10 @@ def explain(error: Any, model: type[BaseModel]) -> str:
     return f"{error['msg'][0].lower()}{error['msg'][1:]}, not {shown(given)}"
 
 
+NO_SETTINGS = (
+    "it has no settings. To give it some, declare it by its decorator, as in @model, with"
+    " keyword-only parameters (docs/extending.md)"
+)
 LIMITS = {
     "greater_than": "above",
     "greater_than_equal": "at least",

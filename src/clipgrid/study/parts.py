@@ -26,7 +26,7 @@ from pydantic import BaseModel, ValidationError
 
 from clipgrid import InputError
 from clipgrid.study import code
-from clipgrid.study.borrowed import fitted
+from clipgrid.study.borrowed import FILES, fitted, of_a_file
 from clipgrid.study.faults import explained, place_of
 from clipgrid.study.fields import canonical, shown
 from clipgrid.study.settings import check_defaults, settings_of
@@ -236,9 +236,7 @@ def load(extensions: Iterable[str], folder: Path = Path()) -> None:
                 raise InputError(f"it changes {', '.join(changed)}")
         except (Exception, SystemExit) as error:  # whatever its code does
             KINDS.update(before)
-            where = ""
-            if not isinstance(error, InputError | SyntaxError):  # which say it themselves
-                where = place_of(error)
+            where = "" if isinstance(error, InputError | SyntaxError) else place_of(error)
             reason = str(error) or type(error).__name__
             raise InputError(f"{extension} can't be loaded: {reason}{where}") from error
 
@@ -246,6 +244,7 @@ def load(extensions: Iterable[str], folder: Path = Path()) -> None:
 def load_extension(extension: str, folder: Path) -> None:
     """A file or module with parts; or, with a colon, a model in it: `my_vit.py:ViT` is `vit`."""
     source, _, name = extension.partition(":")
+    FILES[source] = folder / source
     try:
         module = load_module(source, folder)
     except RuntimeError as error:
@@ -256,8 +255,9 @@ def load_extension(extension: str, folder: Path) -> None:
     if name:
         if not hasattr(module, name):
             raise InputError(f"there is no {name} in {source}")
-        build = fitted(getattr(module, name), name)
-        if name.lower() not in KINDS["model"] or KINDS["model"][name.lower()].run is not build:
+        found, known = getattr(module, name), KINDS["model"].get(name.lower())
+        build = found if known and known.run is found else fitted(found, name)
+        if not known or known.run is not build:
             model(name.lower(), label=name)(build)
 
 
@@ -318,9 +318,11 @@ def find(kind: str, name: str) -> Part:
             KINDS[kind][new] = replace(KINDS[kind][new], about=about)
     if part := KINDS[kind].get(name):
         return part
-    near = difflib.get_close_matches(name, [*known, *names_in_libraries(kind)], 1)
-    hint = f"did you mean {near[0]}? " if near else ""
     unknown = f"unknown {kind.replace('_', ' ')} {shown(name)}"
+    if kind == "model" and (how := of_a_file(name)):
+        raise InputError(f"{unknown}; {how}")
+    near = difflib.get_close_matches(name.lower(), [*known, *names_in_libraries(kind)], 1)
+    hint = f"did you mean {near[0]}? " if near else ""
     raise InputError(f"{unknown}; {hint}Known: {', '.join(known)}")
 
 

@@ -1,10 +1,15 @@
 """`clipgrid probe`, as a person types it: from a model that was not written for clipgrid to a
 sentence of advice."""
 
+import json
+import re
+from pathlib import Path
+
 import pandas as pd
 import pytest
 
 from clipgrid.__main__ import main
+from clipgrid.reporting.probe import study_of
 
 NET = """
 import torch
@@ -26,47 +31,66 @@ ASKED = (*ASKED, "--seeds", 2, "--cores", 2)
 def probed(new_project, clipgrid, tmp_path_factory):
     project = new_project(tmp_path_factory.mktemp("probe") / "project")
     (project / "net.py").write_text(NET)
-    return project, clipgrid(project, "probe", "net.py:Tiny", *ASKED)
+    return project, clipgrid(project, "probe", project / "net.py:Tiny", *ASKED)
 
 
 def test_it_ends_in_advice_and_leaves_a_study(probed, snakemake, job_stats):
     project, run = probed
     assert run.returncode == 0, run.stdout
     assert run.stdout.startswith("8 runs of 20 steps, half of them clipped: about 1 min on 2 cores")
+    assert "The results go to results/probe-net-Tiny.\n" in run.stdout
     assert "tiny, momentum" in run.stdout
     assert "tune η, and clip as an insurance" in run.stdout
     assert "layer.weight (" in run.stdout
-    results = project / "results" / "probe-net-py-Tiny"
+    results = project / "results" / "probe-net-Tiny"
     assert (results / "probe.svg").stat().st_size > 5000
+    study = json.loads(results.with_suffix(".yaml").read_text())
+    assert study["title"] == "Which threshold for net.py:Tiny?"
     cells = pd.read_csv(results / "cells.csv")
     assert len(cells) == 8
     assert cells.steps_clipped.sum() > 0
-    again = snakemake(project, "-n", "--configfile", "results/probe-net-py-Tiny.yaml")
+    again = snakemake(project, "-n", "--configfile", "results/probe-net-Tiny.yaml")
     assert "train" not in job_stats(again.stdout)
 
 
-def test_a_study_that_was_added_to_is_not_overwritten(probed, clipgrid):
-    project, _ = probed
-    file = project / "results" / "probe-net-py-Tiny.yaml"
-    whole = file.read_text()
-    assert clipgrid(project, "probe", "net.py:Tiny", *ASKED, "--dry-run").returncode == 0
-    for changed in (
-        whole.replace("0.1\n", "0.1, 0.3\n"),
-        whole.replace('"inf"', '3, "inf"'),
-        "mine: x",
+def test_a_question_never_takes_the_place_of_another_or_of_a_study_that_was_added_to(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    asked = {"images": "digits", "size": 8, "optimizer": "adam", "learning_rates": [0.1]}
+    asked |= {"steps": 500, "seeds": 3, "batch_size": 32}
+    mine = study_of("alexnet", "results/probe-alexnet", **asked)
+    file = Path("results/probe-alexnet.yaml")
+    file.parent.mkdir()
+
+    def ask(*more):
+        words = ("--size", "8", "--optimizer", "adam", "--learning-rates", "0.1", "--dry-run")
+        code = main(["probe", "alexnet", *words, *more])
+        return code, "".join(capsys.readouterr())
+
+    for clips in (["inf"], [2.0, "inf"]):
+        file.write_text(json.dumps(mine | {"clips": clips}))
+        assert "The results go to results/probe-alexnet.\n" in ask()[1]
+    for there, unlike in (
+        (mine | {"seeds": [7], "looks": [3]}, "seeds, looks"),
+        (mine | {"clips": [3, 2.0, "inf"]}, "clips"),
+        ("mine: x", "its form"),
     ):
-        assert changed != whole
-        file.write_text(changed)
-        refused = clipgrid(project, "probe", "net.py:Tiny", *ASKED)
-        assert refused.returncode == 1
-        assert "was changed since" in refused.stdout
-        assert file.read_text() == changed
-    file.write_text(whole)
+        file.write_text(whole := json.dumps(there))
+        code, said = ask()
+        assert code == 0
+        assert re.search(r"The results go to results/probe-alexnet-[0-9a-f]{6}\.\n", said)
+        code, said = ask("--out", "results/probe-alexnet")
+        assert code == 1
+        assert f"was changed since: it differs in {unlike}. Name another folder by --out" in said
+        _, said = ask("--out", "results/probe-alexnet", "--optimizer", "adamv")
+        assert "did you mean adam?" in said
+        assert file.read_text() == whole
 
 
 def test_a_study_that_has_been_run_is_asked_by_its_file(probed, clipgrid):
     project, run = probed
-    asked = clipgrid(project, "probe", "results/probe-net-py-Tiny.yaml")
+    asked = clipgrid(project, "probe", "results/probe-net-Tiny.yaml")
     assert asked.returncode == 0, asked.stdout
     advice = next(line for line in run.stdout.splitlines() if "insurance" in line)
     assert advice in asked.stdout
@@ -89,7 +113,9 @@ def test_the_table_of_a_clipper_is_enough_for_its_norms(kind, clipgrid, project)
         (("absent.py:Net",), "there is no file"),
         (("net.py:Absent",), "there is no Absent in net.py"),
         (("resnet19",), "did you mean resnet"),
-        (("alexnet", "--images", "nowhere"), "nowhere"),
+        (("net.py",), "net.py has Tiny; a class is net.py:Tiny to the probe"),
+        (("alexnet", "--images", "nowhere"), "no folder nowhere, and no data set of that name; K"),
+        (("alexnet", "--images", "digit"), "no data set of that name; did you mean digits?"),
         (("alexnet", "--optimizer", "adamx"), "did you mean adam"),
         (("alexnet", "--learning-rates", "0.1,x"), "must be numbers above 0"),
         (("alexnet", "--learning-rates", "-1"), "must be numbers above 0"),

@@ -4,8 +4,10 @@ rate, first without clipping, then with the λ that their norms suggest."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -21,6 +23,7 @@ from clipgrid.judging.evidence import Evidence
 from clipgrid.judging.pilots import Pilots
 from clipgrid.study import cells, config, cost, grid, parts
 from clipgrid.study.config import Study
+from clipgrid.study.fields import on_a_line
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -41,13 +44,13 @@ def probe(what: str, out: Path | None, cores: int, dry_run: bool, **asked: Any) 
             raise InputError(f"{what}: it has no run without clipping; add inf to its clips")
         tell(found, Path(study.results, "probe"))
     else:
-        results = out or Path(
-            "results", "probe-" + "".join(c if c.isalnum() else "-" for c in what)
-        )
-        content = study_of(what, str(results), **asked)
-        file = results.with_name(f"{results.name}.yaml")
-        check_own(file, content)
-        print(promise(content, cores), flush=True)
+        usual = Path("results", re.sub(r"\W", "-", f"probe-{short(what).replace('.py:', '-')}"))
+        content = study_of(what, str(out or usual), **asked)
+        said = promise(content, cores)  # which finds what is wrong in it
+        content = with_a_place(content, move=not out)
+        results = Path(content["results"])
+        file = file_of(results)
+        print(said, f"The results go to {results}.", flush=True)
         if dry_run:
             return
         found = run(content, file, cores)
@@ -66,20 +69,17 @@ def study_of(
     what: str, results: str, images: str, optimizer: str, learning_rates: list[float], size: int,
     steps: int, seeds: int, batch_size: int,
 ) -> dict[str, Any]:  # fmt: skip
-    """What the file of the study holds."""
-    extension, model = [], what
-    if "=" not in what and ":" in what:
-        extension, model = [what], what.rpartition(":")[2].lower()
-    name, *settings = model.split(":")
-    name_of_set = {"name": images}
-    if images not in parts.names("dataset") and Path(images).is_dir():
-        name_of_set = {"name": "imagefolder", "folder": images}
+    """What the file of the study holds. InputError for images that aren't there."""
+    extension = []
+    name, *settings = what.split(":")
+    if settings and "=" not in settings[0]:  # a file and a class in it
+        extension, name = [f"{name}:{settings[0]}"], settings.pop(0).lower()
     return {
-        "title": f"Which threshold for {what}?",
+        "title": f"Which threshold for {short(what)}?",
         "results": results,
         "extensions": extension,
-        "data": {**name_of_set, "size": size, "split": "seed"},
-        "models": {name: dict(setting.split("=", 1) for setting in settings)},
+        "data": {**images_of(images, extension), "size": size, "split": "seed"},
+        "models": {name: dict(setting.partition("=")[::2] for setting in settings)},
         "optimizers": {optimizer: {"learning_rates": learning_rates}},
         "clips": ["inf"],
         "iterations": [steps],
@@ -88,22 +88,64 @@ def study_of(
     }
 
 
-def check_own(file: Path, content: dict[str, Any]) -> None:
-    """InputError where another study than this probe's would be overwritten: one that its owner has
-    added to."""
-    if not file.exists():
-        return
+def short(what: str) -> str:
+    """What is probed without the folder of its file: `net.py:MyNet`."""
+    return Path(what).name
+
+
+def images_of(images: str, extension: list[str]) -> dict[str, str]:
+    """A data set by name, or else a folder. InputError where there is neither."""
+    parts.load(extension)  # which may have a data set
     try:
-        there = json.loads(file.read_text(encoding="utf-8"))
-        *limits, last = there.pop("clips")
-        mine = len(limits) < 2 and last == "inf"
-    except (ValueError, KeyError, TypeError, AttributeError):
-        there, mine = None, False
-    if not mine or there != {k: v for k, v in content.items() if k != "clips"}:
+        parts.find("dataset", images)
+    except InputError as error:
+        if not Path(images).is_dir():
+            near = str(error).partition("; ")[2]
+            raise InputError(
+                f"--images: there is no folder {on_a_line(images)}, and no data set of that name;"
+                f" {near}"
+            ) from None
+        return {"name": "imagefolder", "folder": images}
+    return {"name": images}
+
+
+def file_of(results: Path) -> Path:
+    """The file of the study with these results."""
+    return results.with_name(f"{results.name}.yaml")
+
+
+def with_a_place(content: dict[str, Any], move: bool) -> dict[str, Any]:
+    """The study, in a folder that no other has: one that asks something else, or that its owner has
+    added to. InputError where it has, and this one may not `move`."""
+    unlike = differing(content)
+    if unlike and move:
+        mark = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:6]
+        content = {**content, "results": f"{content['results']}-{mark}"}
+        unlike = differing(content)
+    if unlike:
+        file = file_of(Path(content["results"]))
         raise InputError(
-            f"{file} is the study of another probe, or was changed since: ask `clipgrid probe"
-            f" {file}` what it says, name another folder by --out, or remove it"
+            f"{file} is the study of another probe, or was changed since: it differs in"
+            f" {', '.join(unlike)}. Name another folder by --out, or remove that file; `clipgrid"
+            f" probe {file}` tells what its runs say"
         )
+    return content
+
+
+def differing(content: dict[str, Any]) -> list[str]:
+    """The keys in which the study that has this one's place is another; none where there is none.
+    The λ is a probe's own."""
+    file = file_of(Path(content["results"]))
+    if not file.exists():
+        return []
+    try:
+        there = dict(json.loads(file.read_text(encoding="utf-8")))
+        *limits, last = there["clips"]
+    except (ValueError, KeyError, TypeError):
+        return ["its form"]
+    if len(limits) < 2 and last == "inf":
+        there["clips"] = content["clips"]
+    return [on_a_line(key) for key in {**content, **there} if there.get(key) != content.get(key)]
 
 
 def promise(content: dict[str, Any], cores: int) -> str:

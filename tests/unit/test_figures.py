@@ -316,6 +316,13 @@ def test_the_axis_of_accuracies_follows_the_data(cells, evidence):
     ]
 
 
+def test_a_run_that_was_looked_at_once_is_a_point_that_is_seen(cells, histories, evidence):
+    once = cells[cells.iterations == 500].assign(iterations=15)  # a look each 10 steps
+    for table, marker in ((once, "o"), (cells, "None")):
+        accuracies = learning_curves(evidence(table), table).axes[-1]
+        assert {line.get_marker() for line in accuracies.lines} == {marker}
+
+
 def test_the_gap_is_drawn_over_the_training_loss_which_grows_to_the_right(cells, histories, draw):
     few = cells[cells.ema.isna() & (cells.augmentation == "none")].assign(train_images="100")
     one, *_ = draw("matched-gap", few).axes

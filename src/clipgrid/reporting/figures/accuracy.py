@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 @figure(
     "accuracy",
     title="Accuracy over λ and T",
-    caption="Test accuracy over λ and T. A dot is a seed. A bar is the mean with its 95%"
-    " t-interval, which is cut off where it leaves the range of the seeds.",
+    caption="Test accuracy over λ and T. A dot is a seed, a bar the mean with its 95% t-interval,"
+    " cut off where it leaves the picture.",
     category=AT_WORK,
     order=50,
 )

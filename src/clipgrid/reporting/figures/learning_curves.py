@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from clipgrid.lazy import pd
+from clipgrid.lazy import np, pd
 from clipgrid.reporting.arms import arm_names, by_clip, longest
 from clipgrid.reporting.figures.drawing import (
     colours,
@@ -44,9 +44,12 @@ def learning_curves(evidence: Evidence, cells: pd.DataFrame) -> Figure:
             accuracies += [100 * look for look in looks]
             tables = (pd.concat(losses, axis=1), 100 * pd.concat(looks, axis=1).sort_index())
             for one, table in zip(axes[:, column], tables, strict=True):
-                one.plot(table.index, table, color=palette[name], lw=0.5, alpha=0.45)
+                lines = one.plot(table.index, table, color=palette[name], lw=0.5, alpha=0.45)
                 mean = table.mean(axis=1, skipna=False)
-                one.plot(table.index, mean, color=palette[name], lw=1.6, label=name)
+                lines += one.plot(table.index, mean, color=palette[name], lw=1.6, label=name)
+                for line in lines:
+                    if np.isfinite(line.get_ydata()).sum() < 3:  # one alone would not be seen
+                        line.set(marker="o", markersize=3)
         axes[1, column].set_xlabel("iteration")
     log_scale(axes[0, 0], "y")
     axes[1, 0].set_ylim(limits(pd.concat(accuracies)))

@@ -104,8 +104,9 @@ def explain(error: Any, model: type[BaseModel]) -> str:
         case "finite_number":
             return f"must be a finite number, not {shown(given)}"
         case "list_type":
-            hint = "; [inf] is no clipping" if str(given).lower() in NOTHING else ""
-            hint = hint if error["loc"][-1] == "clips" else ""
+            word = given is None or isinstance(given, str | bool)  # a number may be endless
+            nothing = word and str(given).lower() in NOTHING and error["loc"][-1] == "clips"
+            hint = "; [inf] is no clipping" if nothing else ""
             return f"must be a list, not {shown(given)}{hint}"
         case "dict_type" | "model_type" | "model_attributes_type":
             return f"must be a dictionary of keys and values, not {shown(given)}"

@@ -120,7 +120,7 @@ def test_all_faults_of_a_study_are_reported_at_once_with_their_keys(project, sna
     faults = dict(line.strip().split(": ", 1) for line in run.stdout.splitlines() if ": " in line)
     assert "did you mean alexnet?" in faults["models.alexnte"]
     assert "above 0" in faults["clips[1]"]
-    assert "Kinds: norm, " in faults["clips[2]"]
+    assert "did you mean agc0.01?" in faults["clips[2]"]
     assert "must be above 0 and at most 100" in faults["clips[3]"]
     assert "whole number" in faults["iterations[0]"]
     assert "below 1" in faults["ema[1]"]

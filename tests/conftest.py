@@ -127,6 +127,14 @@ def smoke_run(tmp_path_factory, worker_id):
 
 
 @pytest.fixture(scope="session")
+def finished(smoke_run):
+    """The project with its finished study. Tests read it; those that run jobs take a copy."""
+    project, run = smoke_run
+    assert run.returncode == 0, run.stdout
+    return project
+
+
+@pytest.fixture(scope="session")
 def browser():
     """The system's Chromium, without a network."""
     from playwright.sync_api import sync_playwright

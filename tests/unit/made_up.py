@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import yaml
 
@@ -78,3 +79,24 @@ def write(folder: Path, config: dict, cells: pd.DataFrame, rows=(CLAIM,)) -> stu
     for name in [*(part.name for part in figures.of(s)), *(f"{n}-curves" for n in s.pages)]:
         (folder / "figures" / f"{name}.svg").write_text('<svg width="72pt" height="72pt"></svg>')
     return s
+
+
+def diverged(cells):
+    """No step was trained."""
+    measures = [c for c in cells if c.endswith(("_accuracy", "_loss", "_gap"))]
+    lost = dict.fromkeys([*measures, "norm_max", "clip_fraction"], np.nan)
+    return cells.assign(status="diverged", steps=0, steps_clipped=0, **lost)
+
+
+ANY = {
+    "one cell": lambda cells: cells.iloc[:1],
+    "one seed": lambda cells: cells[cells.seed == 0],
+    "one model": lambda cells: cells[cells.model == "alexnet"],
+    "one clip": lambda cells: cells[cells.threshold == 1],
+    "no clip": lambda cells: cells[cells.threshold == np.inf],
+    "averages alone": lambda cells: cells[cells.ema.notna()],
+    "flips alone": lambda cells: cells[cells.augmentation == "flip"],
+    "all collapsed": lambda cells: cells.assign(status="collapsed"),
+    "all diverged": diverged,
+}
+"""What of its cells any other study may have."""

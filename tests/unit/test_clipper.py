@@ -21,11 +21,12 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from clipgrid import clipping
 from clipgrid.clipping import Clipper
 from clipgrid.clipping import clipper as clipper_module
-from clipgrid.clipping.kinds import KINDS
+from clipgrid.clipping.kinds import KINDS, meant
 from clipgrid.clipping.kinds import Clip as LibrarysClip
 from clipgrid.clipping.record import COLUMNS
 from clipgrid.study import parts
 from clipgrid.study.cells import Clip
+from clipgrid.study.fields import meant_clip
 
 every_kind = pytest.mark.parametrize("kind", KINDS)
 
@@ -310,6 +311,11 @@ settings = st.lists(
     max_size=2,
 )
 kinds = st.sampled_from([*KINDS, *map(str.upper, KINDS), "", "nrom"])
+
+
+@given(st.text(max_size=80) | st.sampled_from(["none", "ifn", "agc", "acg0.01", "Agcc1:eps=2"]))
+def test_library_and_study_tell_alike_what_a_spec_was_meant_to_be(text):
+    assert meant(text, KINDS) == meant_clip(text, KINDS)
 
 
 @given(kinds, numbers, settings)

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from bs4 import BeautifulSoup
-from made_up import CLAIM, TRAINED
+from made_up import ANY, CLAIM, TRAINED, diverged
 
 from clipgrid.judging import sums
 from clipgrid.reporting import explorer, report
@@ -111,30 +111,7 @@ def test_a_claim_has_the_cells_of_both_its_sides(write, cells):
 
 # ---- any study, in a browser --------------------------------------------------------------------
 
-
-def diverged(cells):
-    measures = [c for c in cells if c.endswith(("_accuracy", "_loss", "_gap"))]
-    lost = dict.fromkeys([*measures, "norm_max", "clip_fraction"], np.nan)
-    return cells.assign(status="diverged", steps=0, steps_clipped=0, **lost)
-
-
 NAME = "{{ 7*7 }} </script><img src=x onerror=\"console.error('ran')\"> \u2028 {% x %} & `λ`"
-ANY = {
-    "one cell": lambda cells: cells.iloc[:1],
-    "one seed": lambda cells: cells[cells.seed == 0],
-    "one model": lambda cells: cells[cells.model == "alexnet"],
-    "one clip": lambda cells: cells[cells.threshold == 1],
-    "no clip": lambda cells: cells[cells.threshold == np.inf],
-    "averages alone": lambda cells: cells[cells.ema.notna()],
-    "all collapsed": lambda cells: cells.assign(status="collapsed"),
-    "all diverged": diverged,
-    "markup": lambda cells: cells.assign(
-        model=cells.model + NAME, cell=cells.cell + NAME, command=NAME, trajectory=cells.trajectory
-    ),
-    "a square": lambda cells: pd.concat(
-        [cells, cells.assign(learning_rate=1e-5, cell=cells.cell + "b")], ignore_index=True
-    ),
-}
 
 
 @pytest.fixture(scope="module")

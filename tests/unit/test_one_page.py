@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import yaml
 from bs4 import BeautifulSoup
-from made_up import CLAIM, KINDS, TWO_NAMES
+from made_up import ANY, CLAIM, KINDS, TWO_NAMES, diverged
 
 from clipgrid.reporting import abstract, figures, overview, report, verdicts
 from clipgrid.study import config as study
@@ -282,25 +282,6 @@ def test_the_abstract_says_so_where_nothing_trained_or_nothing_can_be_compared(e
 
 
 # ---- any study ----------------------------------------------------------------------------------
-
-
-def diverged(cells):
-    """No step was trained."""
-    measures = [c for c in cells if c.endswith(("_accuracy", "_loss", "_gap"))]
-    lost = dict.fromkeys([*measures, "norm_max", "clip_fraction"], np.nan)
-    return cells.assign(status="diverged", steps=0, steps_clipped=0, **lost)
-
-
-ANY = {
-    "one cell": lambda cells: cells.iloc[:1],
-    "one seed": lambda cells: cells[cells.seed == 0],
-    "one model": lambda cells: cells[cells.model == "alexnet"],
-    "one clip": lambda cells: cells[cells.threshold == 1],
-    "no clip": lambda cells: cells[cells.threshold == np.inf],
-    "averages alone": lambda cells: cells[cells.ema.notna()],
-    "flips alone": lambda cells: cells[cells.augmentation == "flip"],
-    "all diverged": diverged,
-}
 
 
 @pytest.mark.parametrize("change", ANY)

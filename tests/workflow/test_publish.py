@@ -21,13 +21,6 @@ CONTEXT = Path(__file__).with_name("ro-crate-1.1-context.jsonld")  # as w3id.org
 
 
 @pytest.fixture(scope="module")
-def finished(smoke_run):
-    project, run = smoke_run
-    assert run.returncode == 0, run.stdout
-    return project
-
-
-@pytest.fixture(scope="module")
 def archived(finished, tmp_path_factory):
     """The archive of the smoke study."""
     out = tmp_path_factory.mktemp("archived") / "archive.zip"

@@ -30,14 +30,6 @@ PAGES = ["cells", "settings", "claims", "external", "checklist", "judgements"]
 
 
 @pytest.fixture(scope="module")
-def finished(smoke_run):
-    """The project with its finished study. Tests read it; those that run jobs take a copy."""
-    project, run = smoke_run
-    assert run.returncode == 0, run.stdout
-    return project
-
-
-@pytest.fixture(scope="module")
 def moved(finished, tmp_path_factory):
     """The finished project, copied elsewhere with its times, for runs that change no result."""
     target = tmp_path_factory.mktemp("moved") / "elsewhere"

@@ -127,6 +127,7 @@ rule pages:
         "python -m clipgrid pages --study {input.study:q} 2> {log:q}"
 
 
+TEMPLATES = sorted(Path(os.path.relpath(SRC), "clipgrid/reporting/templates").iterdir())
 EXHIBITS = [
     f"{RESULTS}/tables/cells.html",
     f"{RESULTS}/tables/settings.html",
@@ -141,10 +142,7 @@ rule html_report:
     input:
         exhibits=EXHIBITS,
         study=f"{RESULTS}/study.json",
-        templates=[
-            *sorted(Path(os.path.relpath(SRC), "clipgrid/reporting/templates").iterdir()),
-            *([STUDY.start_page] if STUDY.start_page else []),
-        ],
+        templates=[*TEMPLATES, *([STUDY.start_page] if STUDY.start_page else [])],
     output:
         f"{RESULTS}/report.html",
     log:
@@ -166,9 +164,7 @@ rule explorer:
         trained=f"{RESULTS}/trained.json",
         verdicts=VERDICTS,
         claims=STUDY.claims or [],
-        templates=sorted(
-            Path(os.path.relpath(SRC), "clipgrid/reporting/templates").glob("explorer*")
-        ),
+        templates=TEMPLATES,
     output:
         f"{RESULTS}/explorer.html",
     log:

@@ -67,7 +67,7 @@ def explorer(path: Path) -> None:
         **curves(evidence),
         "charts": specifications(),
     }
-    ours = text.source("explorer-charts.js") + text.source("explorer.js")
+    ours = "".join(map(text.source, ("page.js", "explorer-charts.js", "explorer.js")))
     scripts = [library(), ours]
     page = text.page(
         "explorer.html",

@@ -51,7 +51,7 @@ def one_page(
     for part in figures.of(study):
         if drawn[part.name] is not main:
             by_category[part.about["category"]].append(drawn[part.name])
-    script = text.source("report.js")
+    script = text.source("page.js") + text.source("report.js")
     ours = "report.html"
     return text.page(
         text.own(study.start_page) if study.start_page else ours,

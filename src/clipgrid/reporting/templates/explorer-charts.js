@@ -1,4 +1,3 @@
-"use strict";
 // The charts of the explorer: rows for Vega-Lite, what stands below each chart, and the table behind it.
 
 const LINES = 600;  // more runs are drawn as medians and ranges

@@ -1,12 +1,5 @@
 // The form is the state, and the address is the form: #models=alexnet&clips=1 filters.
 
-const one = (selector, of = document) => of.querySelector(selector);
-const all = (selector, of = document) => [...of.querySelectorAll(selector)];
-const element = (name, ...children) => {
-  const made = document.createElement(name);
-  made.append(...children);
-  return made;
-};
 const button = (text, act) => {
   const made = element("button", text);
   made.type = "button";

@@ -1,13 +1,4 @@
-"use strict";
 // The address is the state: #C8 opens a claim, #verdict=refuted&find=vgg11&group=yes filters.
-
-const one = (selector, of = document) => of.querySelector(selector);
-const all = (selector, of = document) => [...of.querySelectorAll(selector)];
-const element = (name, ...children) => {
-  const made = document.createElement(name);
-  made.append(...children);
-  return made;
-};
 
 const {columns, cells, compared} = JSON.parse(one("#data").textContent);
 const claims = all("details.claim"), homes = claims.map(claim => claim.parentNode);

@@ -212,7 +212,7 @@ def said(evidence, cells, rows=(), looks=()):
 
 def test_the_abstract_is_honest_where_all_is_open(evidence, cells):
     rows = [{"verdict": "inconclusive"}] * 3 + [{"verdict": "not applicable"}]
-    rows += [{"decided_by": "computation"}]
+    rows += [{"decided_by": "computation"}, {"decided_by": "computation"} | rows[0]]
     looks = [{"seeds": n, "p": p, "taken": n == 6} for n, p in ((6, "1e-07"), (12, "0.002"))]
     assert said(evidence, cells, rows, looks)["decided"] == (
         "Of 4 statements tested on trained nets, none is decided: 3 stay open and 1 can't be shown"

@@ -39,9 +39,8 @@ def decided(claims: pd.DataFrame, looks: list[dict[str, Any]]) -> Iterator[str]:
     else:
         yield from of_the_tested(tested, looks)
     untested = tally(claims[claims.decided_by == "computation"])
-    if untested:
-        found = listed([f"{n} {verdict}" for verdict, n in untested.items()])
-        yield f"Definitions, arithmetic and counts decide more: {found}."
+    if final := [f"{n} {verdict}" for verdict, n in untested.items() if verdict not in OPEN]:
+        yield f"Definitions, arithmetic and counts decide more: {listed(final)}."
 
 
 def of_the_tested(tested: pd.DataFrame, looks: list[dict[str, Any]]) -> Iterator[str]:

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import yaml
 from PIL import Image
+from playwright.sync_api import expect
 
 SECRET = "what no text may read"
 TEXT = (
@@ -263,7 +264,7 @@ def test_behind_a_claim_stand_the_commands_of_its_cells_to_be_copied(opened, fin
         of_side = cells[cells.threshold == threshold].drop_duplicates("cell")
         side.locator("> summary").click()
         rows = side.locator("tbody tr")
-        assert rows.locator("td:first-child").all_inner_texts() == of_side.cell.tolist()
+        expect(rows.locator("td:first-child")).to_have_text(of_side.cell.tolist())
         for row, command in zip(rows.all(), of_side.command, strict=True):
             row.get_by_role("button", name="command").click()
             assert side.locator("code").inner_text() == command

@@ -13,6 +13,7 @@ from bs4 import BeautifulSoup
 from made_up import ANY, CLAIM, KINDS, TWO_NAMES, diverged
 
 from clipgrid.reporting import abstract, figures, overview, report, verdicts
+from clipgrid.reporting.figures import drawing
 from clipgrid.study import config as study
 
 OWN = {"x": {"title": "X", "select": [{"optimizers": ["momentum"]}]}}
@@ -83,6 +84,21 @@ def test_a_claim_links_to_its_exhibit_of_two_with_one_name_to_the_figure(results
         **{"C1": "#section-alexnet", "C2": "#figure-schedule"},
         **{"C3": None, "C4": None},  # the study has no such exhibit; it is this table itself
     }
+
+
+def test_a_figure_with_nothing_to_show_is_a_line_behind_the_others(results):
+    folder = results()
+    drawing.save(drawing.empty("The study has no <moving> average."), folder / "figures/heat-map")
+    page = page_of(folder)
+    chapter = page.find(id="figure-heat-map").find_parent("section")
+    *before, last = chapter(class_="exhibit")
+    assert last["id"] == "figure-heat-map"
+    assert words(last.figcaption) == "The study has no <moving> average."
+    assert (last.img, len(before)) == (None, len(chapter("img")))
+    menu = {a["href"] for a in page.nav("a")}
+    assert menu.isdisjoint({"#figure-heat-map"})
+    assert menu >= {f"#{one['id']}" for one in before}
+    assert page.header.img["alt"] != last.h3.string
 
 
 def test_only_the_reports_own_script_may_run(results):

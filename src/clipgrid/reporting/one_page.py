@@ -3,6 +3,7 @@ file that needs no network and nothing beside it."""
 
 import base64
 import hashlib
+import html
 import json
 import re
 import shlex
@@ -27,7 +28,8 @@ from clipgrid.study.config import Study
 ENLARGED = 1.4
 
 Exhibits = dict[str, dict[str, Any]]
-"""By name: an `id` to link to, a title, and of figures a caption and the image as a data URI."""
+"""By name: an `id` to link to, a title, and of figures a caption, the image as a data URI and, of
+one where nothing is drawn, why."""
 
 
 def one_page(
@@ -46,9 +48,10 @@ def one_page(
     drawn = images(evidence)
     experiments = of_experiments(evidence)
     names = ["accuracy" if sweep(evidence.cells).empty else "heat-map", *drawn]
-    main = next((drawn[name] for name in names if name in drawn), None)
+    main = next((drawn[n] for n in names if n in drawn and not drawn[n]["nothing"]), None)
     by_category = defaultdict(list)
-    for part in figures.of(study):
+    # Those that have nothing to show come last.
+    for part in sorted(figures.of(study), key=lambda part: bool(drawn[part.name]["nothing"])):
         if drawn[part.name] is not main:
             by_category[part.about["category"]].append(drawn[part.name])
     script = text.source("page.js") + text.source("report.js")
@@ -130,12 +133,15 @@ def command_to_judge(study: Study) -> str:
 
 
 def image(file: Path) -> dict[str, Any]:
-    """A figure as a data URI, and its width on a screen: larger than on paper."""
+    """A figure as a data URI; its width on a screen, which is larger than on paper; why nothing is
+    drawn, where nothing is."""
     svg = file.read_bytes()
     found = re.search(rb'width="([0-9.]+)pt"', svg)
+    why = re.search(rb"<dc:description>(.*?)</dc:description>", svg, re.DOTALL)
     return {
         "source": "data:image/svg+xml;base64," + base64.b64encode(svg).decode(),
         "width": round(ENLARGED * 4 / 3 * float(found[1])) if found else "",
+        "nothing": html.unescape(why[1].decode()) if why else "",
     }
 
 

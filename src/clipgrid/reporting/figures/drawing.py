@@ -62,9 +62,10 @@ def heading(part: Part) -> str:
 
 
 def save(figure: Figure, stem: Path) -> None:
-    """Write `stem`.svg and `stem`.pdf, without a date."""
+    """Write `stem`.svg and `stem`.pdf, without a date. An empty one says why in the first."""
     stem.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(stem.with_suffix(".svg"), metadata={"Date": None})
+    why = figure.get_label() or None
+    figure.savefig(stem.with_suffix(".svg"), metadata={"Date": None, "Description": why})
     figure.savefig(stem.with_suffix(".pdf"), metadata={"CreationDate": None})
 
 
@@ -130,6 +131,7 @@ def log_scale(axes: Axes, which: str) -> None:
 def empty(words: str) -> Figure:
     """A figure that says why there is nothing to draw."""
     figure, axes = plt.subplots(figsize=(WIDTH, 0.8))
+    figure.set_label(words)  # which `save` writes and the report reads
     axes.text(0.5, 0.5, words, ha="center", va="center", color="0.35")
     axes.axis("off")
     return figure

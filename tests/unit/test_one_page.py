@@ -125,6 +125,15 @@ def test_the_report_and_the_checklist_state_one_time(results):
     assert words(checklist.table) in words(page.find(id="provenance"))
 
 
+def test_the_first_lines_count_statements_only_where_there_are_some(results):
+    own, published = (
+        words(page_of(results([CLAIM | {"section": section}])).find(class_="byline"))
+        for section in ("1", "external")
+    )
+    assert own.startswith("An untitled and undated article by A. N. Author makes 1 statement that")
+    assert published == "2 runs on digits give 4 cells."
+
+
 # ---- claims -------------------------------------------------------------------------------------
 
 
@@ -295,6 +304,17 @@ def test_the_abstract_says_so_where_nothing_trained_or_nothing_can_be_compared(e
     )
     for some in (cells[cells.threshold != np.inf], cells[cells.threshold == np.inf]):
         assert said(evidence, some)["measured"].startswith("No run with a λ has its twin")
+
+
+def test_where_nothing_has_what_goes_without_saying_what_most_have_is_compared(evidence, grid):
+    usual = said(evidence, grid)["measured"]
+    other = grid[grid.ema == 0.9].assign(schedule="cosine", label_noise=0.4, train_images="100")
+    assert said(evidence, pd.concat([grid, other]))["measured"] == usual
+    few = other.assign(schedule="linear").groupby("seed").head(1)
+    assert said(evidence, pd.concat([few, other]))["measured"] == usual
+    assert overview.weights_and_images(other) == "EMA 0.9, original images"
+    assert overview.arms(other)[0]["name"] == "AlexNet, η = 0.03"
+    assert [row["runs"] for row in overview.outcomes(other)] == [36, 36, 36]
 
 
 # ---- any study ----------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from clipgrid.lazy import pd
 from clipgrid.study import parts
-from clipgrid.study.axes import AXES
+from clipgrid.study.axes import AXES, BY_NAME
 from clipgrid.study.cells import Clip
 
 if TYPE_CHECKING:
@@ -99,20 +99,25 @@ def longest(cells: pd.DataFrame) -> pd.DataFrame:
 
 
 def originals(cells: pd.DataFrame) -> pd.DataFrame:
-    """The raw weights of runs on the original images."""
-    return cells[cells.ema.isna() & (cells.augmentation == "none")]
+    """The raw weights of runs on the original images, or what comes nearest."""
+    return unsaid(cells, ["ema", "augmentations"])
 
 
-def usual(cells: pd.DataFrame, augmentation: bool = True, label_noise: bool = True) -> pd.DataFrame:
-    """The raw weights of runs on all the original images, by cross-entropy at a constant rate."""
-    return cells[
-        cells.ema.isna()
-        & (cells.schedule == "constant")
-        & (cells.objective == "cross-entropy")
-        & (cells.train_images == "all")
-        & ((cells.augmentation == "none") | (not augmentation))
-        & ((cells.label_noise == 0) | (not label_noise))
-    ]
+def usual(cells: pd.DataFrame, but: str = "") -> pd.DataFrame:
+    """The raw weights of runs on all the original images, by cross-entropy at a constant rate, or
+    what comes nearest; with any value on the axis `but`."""
+    names = [axis.name for axis in AXES if axis.unsaid]
+    return unsaid(cells, [name for name in names if name not in ("optimizers", but)])
+
+
+def unsaid(cells: pd.DataFrame, names: Iterable[str]) -> pd.DataFrame:
+    """The cells with what goes without saying on these axes; where no cell has that, with what most
+    of them have."""
+    for axis in (BY_NAME[name] for name in names):
+        words = cells[axis.column].map(axis.word)
+        word = next(iter([*words[words == axis.unsaid], *words.value_counts().index]), None)
+        cells = cells[words == word]
+    return cells
 
 
 def sweep(cells: pd.DataFrame) -> pd.DataFrame:

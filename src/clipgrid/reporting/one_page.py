@@ -21,8 +21,8 @@ from clipgrid.reporting.abstract import abstract
 from clipgrid.reporting.arms import clips_in, reported, sweep
 from clipgrid.reporting.compared import Sides, compared
 from clipgrid.reporting.figures import learning_curves
-from clipgrid.reporting.overview import arms, computing, outcomes
-from clipgrid.study import config
+from clipgrid.reporting.overview import arms, computing, outcomes, weights_and_images
+from clipgrid.study import config, parts
 from clipgrid.study.config import Study
 
 ENLARGED = 1.4
@@ -77,9 +77,11 @@ def one_page(
         sections=[e.section for e in study.experiments.values() if e.section],
         settings=config.settings(study),
         data=evidence.about,
+        on=parts.find("dataset", study.data.name).label,
         outcomes=outcomes(cells),
         clips=[c.label for c in clips_in(cells)],
         arms=arms(cells),
+        weights_and_images=weights_and_images(cells),
         trained=trained,
         computing=computing(trained),
         effect=verdicts.effect,

@@ -4,18 +4,24 @@ of it took."""
 import pandas as pd
 
 from clipgrid.judging.statistics import t_interval
-from clipgrid.reporting.arms import arm_names, by_clip, clips_in, in_order, originals
+from clipgrid.reporting.arms import (
+    arm_names,
+    by_clip,
+    clips_in,
+    in_order,
+    labels,
+    originals,
+    unsaid,
+)
 from clipgrid.reporting.tables import plus_minus
 
 
 def arms(cells: pd.DataFrame) -> list[dict]:
-    """Accuracy (%) by clip for each arm and T, of raw weights and original images, and the paired
-    difference of the global norm's smallest λ to no clipping."""
+    """Accuracy (%) by clip for each arm and T, of what `originals` gives, and the paired difference
+    of the global norm's smallest λ to no clipping."""
     clips = clips_in(cells)
     by_norm = [c.label for c in clips if c.kind == "norm" and not c.observes]
     cells = in_order(originals(cells))
-    if cells.empty:
-        return []
     cells["arm"] = arm_names(cells)
     rows = []
     for (name, iterations), group in cells.groupby(["arm", "iterations"], sort=False):
@@ -46,10 +52,15 @@ def unbroken(text: str) -> str:
     return text.replace(" ", "\N{NO-BREAK SPACE}")
 
 
+def weights_and_images(cells: pd.DataFrame) -> str:
+    """Those of `arms`, in words."""
+    here = originals(cells)
+    return ", ".join(str(labels(here, column).iloc[0]) for column in ("ema", "augmentation"))
+
+
 def outcomes(cells: pd.DataFrame) -> list[dict]:
     """By clip: share of steps clipped, and the runs that had collapsed or diverged at their end."""
-    raw = cells[cells.ema.isna()].sort_values("iterations")
-    last = raw.groupby("trajectory").last()
+    last = unsaid(cells, ["ema"]).sort_values("iterations").groupby("trajectory").last()
     rows = []
     for clip in clips_in(last):
         runs = last[(last["clip"] == clip.kind) & (last.threshold == clip.threshold)]

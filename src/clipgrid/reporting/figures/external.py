@@ -37,9 +37,9 @@ def external(evidence: Evidence) -> Figure:
     swept = sweep(evidence.cells)
     if swept.empty:
         return empty("The study has one learning rate.")
-    plain = usual(evidence.cells, label_noise=False)
+    plain = usual(evidence.cells, but="label_noise")
     plain = plain[(plain["clip"] == "norm") & (plain.optimizer == swept.optimizer.iloc[0])]
-    at_one_t = plain[(plain.label_noise == 0) & (plain.iterations == swept.iterations.iloc[0])]
+    at_one_t = usual(plain[plain.iterations == swept.iterations.iloc[0]])
     palette = colours(plain)
     drawn, axes = plt.subplots(2, 2, figsize=(WIDTH, 4.6))
     failures(axes[0, 0], swept, palette)

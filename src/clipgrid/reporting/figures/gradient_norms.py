@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from clipgrid.lazy import np
 from clipgrid.reporting.arms import arm_names, by_clip, longest, originals, reported
 from clipgrid.reporting.figures import AT_WORK
-from clipgrid.reporting.figures.drawing import colours, empty, legend, log_scale, panels
+from clipgrid.reporting.figures.drawing import colours, legend, log_scale, panels
 from clipgrid.study.parts import figure
 
 if TYPE_CHECKING:
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 def gradient_norms(evidence: Evidence) -> Figure:
     """A panel an arm: norms over the steps, a line a clip."""
     runs = longest(originals(reported(evidence)))
-    if runs.empty:
-        return empty("The study has no run on original images.")
     runs = runs.assign(arm=arm_names(runs))
     norms = evidence.histories[["trajectory", "step", "norm"]]
     norms = norms[np.isfinite(norms.norm)].merge(runs[["trajectory", "iterations"]])

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 )
 def transformed(evidence: Evidence) -> Figure:
     """A panel a transformation: accuracy by augmentation."""
-    cells = usual(reported(evidence), augmentation=False)
+    cells = usual(reported(evidence), but="augmentations")
     trained = cells.groupby(["model", "optimizer", "learning_rate", "iterations"])
     cells = trained.filter(lambda group: group.augmentation.nunique() > 1)
     if cells.empty:

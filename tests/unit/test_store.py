@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from trials import DIVERGING, MOMENTUM, every_kind, every_optimizer, firing
+from trials import BY_OPTIMIZER, DIVERGING, KINDS, MOMENTUM, firing
 
 from clipgrid import InputError
 from clipgrid.files import aside
@@ -69,8 +69,14 @@ def checkpoints(trained, trajectory):
     return [name for name in trained.kept(trajectory) if name.startswith("checkpoint-")]
 
 
-@every_kind
-@every_optimizer
+@pytest.mark.parametrize(
+    ("base", "kind"),
+    [
+        *((MOMENTUM, kind) for kind in KINDS),
+        *((base, "adagc") for base in BY_OPTIMIZER.values() if base is not MOMENTUM),
+    ],
+    ids=lambda value: value if isinstance(value, str) else value.optimizer.name,
+)
 def test_a_run_goes_on_from_its_last_checkpoint_bit_for_bit(
     trained, digits, monkeypatch, crash_at, base, kind
 ):

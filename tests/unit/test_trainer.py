@@ -660,8 +660,11 @@ def test_settings_that_do_not_fit_together_are_refused(settings, words):
         replace(MOMENTUM, **settings)
 
 
+SOON_COMPILED = "resnet10:width=0.125"
+
+
 def test_a_compiled_model_trains_like_the_plain_one_or_says_what_it_lacks(trained):
-    plain = replace(MOMENTUM, model=NETS[2])
+    plain = replace(MOMENTUM, model=SOON_COMPILED)
     compiled = replace(plain, compile="default")
     if shutil.which("c++") is None:
         with pytest.raises(InputError, match=r"C\+\+ compiler"):
@@ -688,7 +691,9 @@ def graphs():
 
 @needs_a_compiler
 def test_what_is_compiled_for_a_run_serves_the_next_ones_to_the_same_bits(trained, graphs):
-    runs = [replace(MOMENTUM, model=NETS[2], compile="default", seed=seed) for seed in range(3)]
+    runs = [
+        replace(MOMENTUM, model=SOON_COMPILED, compile="default", seed=seed) for seed in range(3)
+    ]
     packed = trained.pack({run: ["T2"] for run in runs})
     assert graphs() == 1
     compile_only.cache_clear()
@@ -707,7 +712,7 @@ def test_a_model_is_compiled_where_processes_share_its_batches_too(
     file = f"file://{tmp_path / 'meeting'}"
     torch.distributed.init_process_group("gloo", init_method=file, rank=0, world_size=1)
     try:
-        trajectory = replace(MOMENTUM, model=NETS[2], compile="default")
+        trajectory = replace(MOMENTUM, model=SOON_COMPILED, compile="default")
         advance(Run(trajectory, Dataset.load(digits), set()), 2)
     finally:
         torch.distributed.destroy_process_group()

@@ -43,7 +43,7 @@ def leftovers(store):
 
 # ---- a study ------------------------------------------------------------------------------------
 
-KILLS = int(os.environ.get("CLIPGRID_KILLS", "20"))
+KILLS = int(os.environ.get("CLIPGRID_KILLS", "10"))
 ROUNDS = 2 * KILLS  # at most: some kills come too late, or too early
 FIRST = int(os.environ.get("CLIPGRID_FUZZ_FIRST", "0"))
 RESULTS = Path("results/killed")
@@ -204,12 +204,11 @@ def runs_of(project):
 
 def test_the_kills_hit_processes_at_work(undisturbed, killed):
     assert killed.power_cuts + killed.trainers >= KILLS, killed
-    assert killed.power_cuts >= 5, killed
-    assert killed.trainers >= 5, killed
+    assert min(killed.power_cuts, killed.trainers) >= KILLS // 4, killed
     # Training was cut in pieces: there are more of them than each run has by its T's.
     natural = sum(map(len, runs_of(undisturbed).values()))
     pieces = sum(len(run) for project in killed.projects for run in runs_of(project).values())
-    assert pieces - natural * len(killed.projects) >= 5, [*map(runs_of, killed.projects)]
+    assert pieces - natural * len(killed.projects) >= KILLS // 4, [*map(runs_of, killed.projects)]
 
 
 def test_a_killed_study_ends_in_the_bits_of_the_undisturbed_one(undisturbed, killed):

@@ -175,6 +175,13 @@ def test_what_is_deleted_is_made_again_from_the_store_without_training(
         assert sessions(copy, trajectory.name) == sessions(finished, trajectory.name)
 
 
+def test_figures_that_are_deleted_are_drawn_again(copy, snakemake, job_stats):
+    shutil.rmtree(copy / RESULTS / "figures")
+    jobs = job_stats(snakemake(copy, "--dry-run", *STUDY).stdout)
+    drawn = {"across_study": 1, "experiment": len(EXPERIMENTS)}
+    assert jobs == drawn | {"all": 1, "html_report": 1, "snakemake_report": 1}
+
+
 # ---- numbers ------------------------------------------------------------------------------------
 
 
@@ -475,8 +482,8 @@ def change_batch_size(config):
     config["training"]["batch_size"] = 16
 
 
-def a_job_a_run(config):
-    config["training"]["job_seconds"] = 0
+def smaller_jobs(config):
+    config["training"]["job_seconds"] = 1
 
 
 def packs_of(s):
@@ -485,7 +492,7 @@ def packs_of(s):
     return {pack.name: pack for pack in found}
 
 
-TRAIN_NOTHING = [a_job_a_run, remove_iterations, remove_experiment, change_title]
+TRAIN_NOTHING = [smaller_jobs, remove_iterations, remove_experiment, change_title]
 TRAIN = [
     add_seed,
     add_threshold,

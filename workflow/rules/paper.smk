@@ -135,6 +135,8 @@ EXHIBITS = [
     *([f"{RESULTS}/tables/claims.html"] if CLAIMS else []),
     f"{RESULTS}/notebooks/study.html",
     *expand(f"{RESULTS}/notebooks/{{experiment}}.html", experiment=PAGES),
+    *(f"{RESULTS}/figures/{part.name}.svg" for part in FIGURES),
+    *expand(f"{RESULTS}/figures/{{experiment}}-curves.svg", experiment=PAGES),
 ]
 
 

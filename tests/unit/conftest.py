@@ -98,6 +98,7 @@ def cells():
                 **{f"{of}_accuracy": accuracy for of in ("train", "validation", "test")},
                 **{f"{name}_accuracy": accuracy for name in TRANSFORMATIONS},
                 "train_loss": 1 - accuracy,
+                "validation_loss": 1 - accuracy,
                 "test_loss": 1 - accuracy,
                 "loss_gap": 0.1,
                 "command": "python -m clipgrid train --model alexnet",

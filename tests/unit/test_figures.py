@@ -122,8 +122,8 @@ def product(cells):
 
 def elsewhere(cells):
     """No cell has what goes without saying on any axis."""
-    return cells[cells.ema == 0.9].assign(
-        augmentation="flip", schedule="cosine", objective="focal",
+    return cells.assign(
+        ema=0.9, augmentation="flip", schedule="cosine", objective="focal",
         train_images="100", label_noise=0.4,
     )  # fmt: skip
 
@@ -296,7 +296,40 @@ def test_the_heat_map_says_how_many_runs_failed_and_has_a_dash_where_all_diverge
 
 def test_without_two_learning_rates_the_heat_map_says_so(cells, draw):
     figure = draw("heat-map", originals(cells))
-    assert "one learning rate" in figure.axes[0].texts[0].get_text()
+    assert "No net has several learning rates" in figure.nothing
+
+
+OF_MOST_RUNS = ("heat-map", "accuracy", "gradient-norms", "clip-fraction", "generalization-gap",
+                "matched-gap", "schedule", "external")  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OF_MOST_RUNS)
+def test_without_plain_runs_figures_show_those_that_there_are(name, swept, draw):
+    assert not hasattr(draw(name, elsewhere(swept)), "nothing")
+
+
+def test_the_heat_map_names_what_does_not_go_without_saying(swept, draw):
+    plain, other = draw("heat-map", swept), draw("heat-map", elsewhere(swept))
+    before, after = (figure.get_suptitle() for figure in (plain, other))
+    said = "EMA 0.9, flip, cosine learning rate, focal, 100 training images, label noise 0.4"
+    assert after == before.replace("500 steps", f"500 steps, {said}") != before
+
+
+def test_steps_to_a_target_are_those_of_raw_weights(swept, draw, claims):
+    assert "no raw weights" in draw("time-to-target", swept.assign(ema=0.9)).nothing
+
+
+def test_label_noise_is_drawn_at_one_learning_rate_too(cells, draw):
+    one = originals(cells)
+    both = pd.concat([one, one.assign(label_noise=0.4, trajectory=one.trajectory + "n")])
+    *_, noise = draw("external", both).axes
+    assert [line.get_label() for line in noise.lines[1::2]] == ["λ = 1", "λ = 10", "no clipping"]
+    assert "no labels are wrong" in draw("external", one).nothing
+
+
+def test_a_schedule_that_depends_on_no_t_is_not_called_one(cells, draw):
+    figure = draw("schedule", cells.assign(schedule="constant"))
+    assert figure.nothing == "The study has no schedule that depends on T."
 
 
 def test_a_figure_is_the_same_file_each_time(cells, draw, tmp_path):

@@ -15,6 +15,7 @@ from made_up import ANY, CLAIM, KINDS, TWO_NAMES, diverged
 from clipgrid.reporting import abstract, figures, overview, report, verdicts
 from clipgrid.reporting.figures import drawing
 from clipgrid.study import config as study
+from clipgrid.study import parts
 
 OWN = {"x": {"title": "X", "select": [{"optimizers": ["momentum"]}]}}
 
@@ -89,6 +90,7 @@ def test_a_claim_links_to_its_exhibit_of_two_with_one_name_to_the_figure(results
 def test_a_figure_with_nothing_to_show_is_a_line_behind_the_others(results):
     folder = results()
     drawing.save(drawing.empty("The study has no <moving> average."), folder / "figures/heat-map")
+    drawing.save(drawing.plt.figure("a name of its own"), folder / "figures/accuracy")
     page = page_of(folder)
     chapter = page.find(id="figure-heat-map").find_parent("section")
     *before, last = chapter(class_="exhibit")
@@ -99,6 +101,16 @@ def test_a_figure_with_nothing_to_show_is_a_line_behind_the_others(results):
     assert menu.isdisjoint({"#figure-heat-map"})
     assert menu >= {f"#{one['id']}" for one in before}
     assert page.header.img["alt"] != last.h3.string
+
+
+def test_chapters_stand_in_their_order_whatever_has_nothing_to_show(results, registry_put_back):
+    parts.figure("mine", title="Mine", caption="", category="6 Mine", order=1)(
+        lambda evidence: None
+    )
+    folder = results(claims=None, figures=["accuracy", "heat-map", "mine"])
+    drawing.save(drawing.empty("Nothing."), folder / "figures/heat-map")
+    chapters = headings(page_of(folder), "h2")
+    assert chapters.index("Clipping at work") < chapters.index("Mine")
 
 
 def test_only_the_reports_own_script_may_run(results):
@@ -311,8 +323,10 @@ def test_where_nothing_has_what_goes_without_saying_what_most_have_is_compared(e
     other = grid[grid.ema == 0.9].assign(schedule="cosine", label_noise=0.4, train_images="100")
     assert said(evidence, pd.concat([grid, other]))["measured"] == usual
     few = other.assign(schedule="linear").groupby("seed").head(1)
-    assert said(evidence, pd.concat([few, other]))["measured"] == usual
-    assert overview.weights_and_images(other) == "EMA 0.9, original images"
+    named = "EMA 0.9, cosine learning rate, 100 training images, label noise 0.4"
+    measured = said(evidence, pd.concat([few, other]))["measured"]
+    assert measured == usual.replace("1000 steps", f"1000 steps, {named}")
+    assert overview.weights_and_images(other) == "EMA 0.9, trained with original images"
     assert overview.arms(other)[0]["name"] == "AlexNet, η = 0.03"
     assert [row["runs"] for row in overview.outcomes(other)] == [36, 36, 36]
 

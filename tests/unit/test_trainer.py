@@ -660,11 +660,11 @@ def test_settings_that_do_not_fit_together_are_refused(settings, words):
         replace(MOMENTUM, **settings)
 
 
-SOON_COMPILED = "resnet10:width=0.125"
+QUICK_TO_COMPILE = "resnet10:width=0.125"
 
 
 def test_a_compiled_model_trains_like_the_plain_one_or_says_what_it_lacks(trained):
-    plain = replace(MOMENTUM, model=SOON_COMPILED)
+    plain = replace(MOMENTUM, model=QUICK_TO_COMPILE)
     compiled = replace(plain, compile="default")
     if shutil.which("c++") is None:
         with pytest.raises(InputError, match=r"C\+\+ compiler"):
@@ -692,7 +692,7 @@ def graphs():
 @needs_a_compiler
 def test_what_is_compiled_for_a_run_serves_the_next_ones_to_the_same_bits(trained, graphs):
     runs = [
-        replace(MOMENTUM, model=SOON_COMPILED, compile="default", seed=seed) for seed in range(3)
+        replace(MOMENTUM, model=QUICK_TO_COMPILE, compile="default", seed=seed) for seed in range(3)
     ]
     packed = trained.pack({run: ["T2"] for run in runs})
     assert graphs() == 1
@@ -712,7 +712,7 @@ def test_a_model_is_compiled_where_processes_share_its_batches_too(
     file = f"file://{tmp_path / 'meeting'}"
     torch.distributed.init_process_group("gloo", init_method=file, rank=0, world_size=1)
     try:
-        trajectory = replace(MOMENTUM, model=SOON_COMPILED, compile="default")
+        trajectory = replace(MOMENTUM, model=QUICK_TO_COMPILE, compile="default")
         advance(Run(trajectory, Dataset.load(digits), set()), 2)
     finally:
         torch.distributed.destroy_process_group()

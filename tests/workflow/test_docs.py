@@ -273,7 +273,7 @@ def test_the_cell_that_the_manual_redoes_is_the_default_studys():
     ("file", "counts"),
     [
         ("docs/examples/smallest", (12, 4)),
-        ("docs/examples/study", (48, 48)),
+        ("docs/examples/study", (24, 24)),
         ("studies/label-noise/study", (24, 24)),
     ],
 )

@@ -204,11 +204,12 @@ def runs_of(project):
 
 def test_the_kills_hit_processes_at_work(undisturbed, killed):
     assert killed.power_cuts + killed.trainers >= KILLS, killed
-    assert min(killed.power_cuts, killed.trainers) >= KILLS // 4, killed
+    few = max(1, min(5, KILLS // 4))
+    assert min(killed.power_cuts, killed.trainers) >= few, killed
     # Training was cut in pieces: there are more of them than each run has by its T's.
     natural = sum(map(len, runs_of(undisturbed).values()))
     pieces = sum(len(run) for project in killed.projects for run in runs_of(project).values())
-    assert pieces - natural * len(killed.projects) >= KILLS // 4, [*map(runs_of, killed.projects)]
+    assert pieces - natural * len(killed.projects) >= few, [*map(runs_of, killed.projects)]
 
 
 def test_a_killed_study_ends_in_the_bits_of_the_undisturbed_one(undisturbed, killed):

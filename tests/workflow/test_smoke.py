@@ -175,11 +175,20 @@ def test_what_is_deleted_is_made_again_from_the_store_without_training(
         assert sessions(copy, trajectory.name) == sessions(finished, trajectory.name)
 
 
-def test_figures_that_are_deleted_are_drawn_again(copy, snakemake, job_stats):
-    shutil.rmtree(copy / RESULTS / "figures")
-    jobs = job_stats(snakemake(copy, "--dry-run", *STUDY).stdout)
-    drawn = {"across_study": 1, "experiment": len(EXPERIMENTS)}
-    assert jobs == drawn | {"all": 1, "html_report": 1, "snakemake_report": 1}
+@pytest.mark.parametrize(
+    ("lost", "jobs"),
+    [
+        ("figures", {"across_study": 1, "experiment": len(EXPERIMENTS)}),
+        ("figures/accuracy.pdf", {"across_study": 1}),
+        ("tables/vgg.tex", {"experiment": 1}),
+        ("tables/external.html", {"judge": 1, "across_study": 1, "pages": 1, "explorer": 1}),
+    ],
+)
+def test_exhibits_that_are_deleted_are_made_again(lost, jobs, copy, snakemake, job_stats):
+    lost = copy / RESULTS / lost
+    shutil.rmtree(lost) if lost.is_dir() else lost.unlink()
+    run = snakemake(copy, "--dry-run", *STUDY)
+    assert job_stats(run.stdout) == jobs | {"all": 1, "html_report": 1, "snakemake_report": 1}
 
 
 # ---- numbers ------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from clipgrid.judging.evidence import Evidence, failed
 from clipgrid.judging.statistics import t_interval
 from clipgrid.judging.verdicts import ALPHA
 from clipgrid.judging.wording import listed
-from clipgrid.reporting.arms import labels, sweep, usual
+from clipgrid.reporting.arms import labels, not_usual, sweep, usual
 from clipgrid.reporting.verdicts import OPEN, tally
 from clipgrid.study.axes import BY_NAME
 from clipgrid.study.fields import canonical
@@ -78,7 +78,7 @@ class Effects(NamedTuple):
     how many runs failed with it and without."""
 
     clip: str
-    iterations: int
+    place: str  # the T, and what else doesn't go without saying
     seeds: tuple[int, int]
     points: pd.DataFrame
     half_widths: pd.Series
@@ -110,7 +110,7 @@ def effects(cells: pd.DataFrame) -> Effects | None:
     seeds = settings.size()
     return Effects(
         clip=f"λ = {canonical(threshold)}",
-        iterations=int(pairs.iterations.iloc[0]),
+        place=f"after T = {pairs.iterations.iloc[0]} steps{not_usual(pairs)}",
         seeds=(int(seeds.min()), int(seeds.max())),
         points=settings.mean().unstack(),
         half_widths=settings.agg(lambda these: t_interval(these).half_width),
@@ -145,7 +145,7 @@ def effect(evidence: Evidence) -> Iterator[str]:
         )
     yield (
         f"Against no clipping, {found.clip} changed the test accuracy by {change}"
-        f" ({seeds}, after T = {found.iterations} steps)."
+        f" ({seeds}, {found.place})."
     )
     yield depends(found.points)
     yield f"{fails[0].upper()}{fails[1:]}."

@@ -99,25 +99,34 @@ def longest(cells: pd.DataFrame) -> pd.DataFrame:
 
 
 def originals(cells: pd.DataFrame) -> pd.DataFrame:
-    """The raw weights of runs on the original images, or what comes nearest."""
-    return unsaid(cells, ["ema", "augmentations"])
+    """The raw weights of runs on the original images, each as in `usual_on`."""
+    return usual_on(cells, ["ema", "augmentations"])
 
 
 def usual(cells: pd.DataFrame, but: str = "") -> pd.DataFrame:
-    """The raw weights of runs on all the original images, by cross-entropy at a constant rate, or
-    what comes nearest; with any value on the axis `but`."""
-    names = [axis.name for axis in AXES if axis.unsaid]
-    return unsaid(cells, [name for name in names if name not in ("optimizers", but)])
+    """The raw weights of runs on all the original images, by cross-entropy at a constant rate, each
+    as in `usual_on`; with any value on the axis `but`."""
+    return usual_on(cells, [name for name in USUAL if name != but])
 
 
-def unsaid(cells: pd.DataFrame, names: Iterable[str]) -> pd.DataFrame:
-    """The cells with what goes without saying on these axes; where no cell has that, with what most
-    of them have."""
+USUAL = [axis.name for axis in AXES if axis.unsaid and axis.name != "optimizers"]
+
+
+def usual_on(cells: pd.DataFrame, names: Iterable[str]) -> pd.DataFrame:
+    """The cells with what goes without saying on these axes, one axis after the other; where no
+    cell is left that has it, with what most of them have there."""
     for axis in (BY_NAME[name] for name in names):
-        words = cells[axis.column].map(axis.word)
-        word = next(iter([*words[words == axis.unsaid], *words.value_counts().index]), None)
-        cells = cells[words == word]
+        column = cells[axis.column]
+        words = column.map({value: axis.word(value) for value in column.unique()})
+        has = words == axis.unsaid
+        cells = cells[has if has.any() else words.isin(words.value_counts().index[:1])]
     return cells
+
+
+def not_usual(cells: pd.DataFrame) -> str:
+    """What `usual` cells have in the place of what goes without saying, in words: `, EMA 0.9`."""
+    first = [(BY_NAME[name], BY_NAME[name].word_in(cells.iloc[0])) for name in USUAL]
+    return "".join(f", {axis.label(word)}" for axis, word in first if word != axis.unsaid)
 
 
 def sweep(cells: pd.DataFrame) -> pd.DataFrame:

@@ -5,7 +5,7 @@ from typing import Any
 from clipgrid.judging.evidence import Evidence
 from clipgrid.judging.wording import LACKING
 from clipgrid.reporting import text
-from clipgrid.reporting.arms import ARM
+from clipgrid.reporting.arms import ARM, labels, usual_on
 from clipgrid.reporting.overview import computing
 from clipgrid.study import axes, config
 from clipgrid.study.fields import canonical
@@ -16,7 +16,7 @@ def checklist(
 ) -> str:
     """The checklist as HTML. `judged` is what `report.judged` gives."""
     cells, table = evidence.cells, judged["claims"]
-    raw = cells[cells.ema.isna()]
+    raw = usual_on(cells, ["ema"])
     seeds = cells.groupby(list(ARM), dropna=False).seed.nunique()
     rates = cells.groupby("optimizer").learning_rate.unique()
     return text.page(
@@ -36,6 +36,7 @@ def checklist(
         ),
         seeds=" to ".join(map(str, sorted({seeds.min(), seeds.max()}))),
         raw=len(raw),
+        weights=labels(raw, "ema").iloc[0],
         collapsed=int((raw.status == "collapsed").sum()),
         diverged=int((raw.status == "diverged").sum()),
     )

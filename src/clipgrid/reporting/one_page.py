@@ -50,10 +50,11 @@ def one_page(
     names = ["accuracy" if sweep(evidence.cells).empty else "heat-map", *drawn]
     main = next((drawn[n] for n in names if n in drawn and not drawn[n]["nothing"]), None)
     by_category = defaultdict(list)
-    # Those that have nothing to show come last.
-    for part in sorted(figures.of(study), key=lambda part: bool(drawn[part.name]["nothing"])):
+    for part in figures.of(study):
         if drawn[part.name] is not main:
             by_category[part.about["category"]].append(drawn[part.name])
+    for chapter in by_category.values():
+        chapter.sort(key=lambda one: bool(one["nothing"]))  # which come last
     script = text.source("page.js") + text.source("report.js")
     ours = "report.html"
     return text.page(
@@ -77,7 +78,7 @@ def one_page(
         sections=[e.section for e in study.experiments.values() if e.section],
         settings=config.settings(study),
         data=evidence.about,
-        on=parts.find("dataset", study.data.name).label,
+        data_label=parts.find("dataset", study.data.name).label,
         outcomes=outcomes(cells),
         clips=[c.label for c in clips_in(cells)],
         arms=arms(cells),

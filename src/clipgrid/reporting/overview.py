@@ -11,7 +11,7 @@ from clipgrid.reporting.arms import (
     in_order,
     labels,
     originals,
-    unsaid,
+    usual_on,
 )
 from clipgrid.reporting.tables import plus_minus
 
@@ -55,12 +55,13 @@ def unbroken(text: str) -> str:
 def weights_and_images(cells: pd.DataFrame) -> str:
     """Those of `arms`, in words."""
     here = originals(cells)
-    return ", ".join(str(labels(here, column).iloc[0]) for column in ("ema", "augmentation"))
+    weights, images = (labels(here, column).iloc[0] for column in ("ema", "augmentation"))
+    return f"{weights}, trained with {images}"
 
 
 def outcomes(cells: pd.DataFrame) -> list[dict]:
     """By clip: share of steps clipped, and the runs that had collapsed or diverged at their end."""
-    last = unsaid(cells, ["ema"]).sort_values("iterations").groupby("trajectory").last()
+    last = usual_on(cells, ["ema"]).sort_values("iterations").groupby("trajectory").last()
     rows = []
     for clip in clips_in(last):
         runs = last[(last["clip"] == clip.kind) & (last.threshold == clip.threshold)]

@@ -6,7 +6,15 @@ import textwrap
 from typing import TYPE_CHECKING
 
 from clipgrid.lazy import plt
-from clipgrid.reporting.arms import arm_names, by_clip, clip_names, clips_in, longest, reported
+from clipgrid.reporting.arms import (
+    arm_names,
+    by_clip,
+    clip_names,
+    clips_in,
+    longest,
+    reported,
+    usual_on,
+)
 from clipgrid.reporting.figures import AT_WORK
 from clipgrid.reporting.figures.drawing import WIDTH, colours, empty, legend
 from clipgrid.study.parts import figure
@@ -30,7 +38,7 @@ def clip_fraction(evidence: Evidence) -> Figure:
     cells = reported(evidence)
     fires = [c.label for c in clips_in(cells) if not c.observes]
     palette = colours(cells)
-    runs = longest(cells[clip_names(cells).isin(fires) & cells.ema.isna()])
+    runs = longest(usual_on(cells[clip_names(cells).isin(fires)], ["ema"]))
     if runs.empty:
         return empty("The study clips nowhere.")
     runs = runs.assign(arm=arm_names(runs))

@@ -64,8 +64,8 @@ def heading(part: Part) -> str:
 def save(figure: Figure, stem: Path) -> None:
     """Write `stem`.svg and `stem`.pdf, without a date. An empty one says why in the first."""
     stem.parent.mkdir(parents=True, exist_ok=True)
-    why = figure.get_label() or None
-    figure.savefig(stem.with_suffix(".svg"), metadata={"Date": None, "Description": why})
+    about = {"Date": None, "Description": getattr(figure, "nothing", None)}
+    figure.savefig(stem.with_suffix(".svg"), metadata=about)
     figure.savefig(stem.with_suffix(".pdf"), metadata={"CreationDate": None})
 
 
@@ -129,9 +129,9 @@ def log_scale(axes: Axes, which: str) -> None:
 
 
 def empty(words: str) -> Figure:
-    """A figure that says why there is nothing to draw."""
+    """A figure that says why there is nothing to draw: a line in the report."""
     figure, axes = plt.subplots(figsize=(WIDTH, 0.8))
-    figure.set_label(words)  # which `save` writes and the report reads
+    figure.nothing = words  # type: ignore[attr-defined]  # which `save` writes for the report
     axes.text(0.5, 0.5, words, ha="center", va="center", color="0.35")
     axes.axis("off")
     return figure

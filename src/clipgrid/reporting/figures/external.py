@@ -35,18 +35,22 @@ Palette = dict[str, Any]
 def external(evidence: Evidence) -> Figure:
     """Failures over the learning rate; speed over λη; batch norm; label noise."""
     swept = sweep(evidence.cells)
-    if swept.empty:
-        return empty("The study has one learning rate.")
     plain = usual(evidence.cells, but="label_noise")
-    plain = plain[(plain["clip"] == "norm") & (plain.optimizer == swept.optimizer.iloc[0])]
-    at_one_t = usual(plain[plain.iterations == swept.iterations.iloc[0]])
+    plain = plain[plain["clip"] == "norm"]
+    if swept.empty and not plain.label_noise.any():
+        return empty("No net has several learning rates and several λ, and no labels are wrong.")
+    at_one_t = swept
+    if len(swept):
+        plain = plain[plain.optimizer == swept.optimizer.iloc[0]]
+        at_one_t = usual(plain[plain.iterations == swept.iterations.iloc[0]])
     palette = colours(plain)
     drawn, axes = plt.subplots(2, 2, figsize=(WIDTH, 4.6))
     failures(axes[0, 0], swept, palette)
     products(axes[0, 1], evidence, swept, palette)
     batch_norm(axes[1, 0], at_one_t, palette)
     label_noise(axes[1, 1], plain, palette)
-    handles, labels = axes[0, 0].get_legend_handles_labels()
+    keys = axes[0, 0] if len(swept) else axes[1, 1]
+    handles, labels = keys.get_legend_handles_labels()
     drawn.legend(handles, labels, loc="outside upper center", ncols=len(labels), fontsize=8)
     for key in filter(None, (*drawn.legends, *(one.get_legend() for one in axes.flat))):
         as_they_are(key.get_texts())
@@ -55,6 +59,10 @@ def external(evidence: Evidence) -> Figure:
 
 
 def failures(axes: Axes, swept: pd.DataFrame, palette: Palette) -> None:
+    if swept.empty:
+        axes.set_title("a  failed runs")
+        nothing(axes, "no net has several learning rates and λ")
+        return
     for name, mine in by_clip(swept):
         failed = 100 * (mine.status != "finished").groupby(mine.learning_rate).mean()
         axes.plot(failed.index, failed, "-o", ms=3.5, lw=1.2, color=palette[name], label=name)
@@ -118,7 +126,7 @@ def label_noise(axes: Axes, cells: pd.DataFrame, palette: Palette) -> None:
         mean = 100 * mine.groupby("label_noise").test_accuracy.mean()
         axes.plot(100 * mine.label_noise, 100 * mine.test_accuracy, "o", ms=3, mew=0, alpha=0.55,
                   color=palette[name])  # fmt: skip
-        axes.plot(100 * mean.index, mean, "-", lw=1.2, color=palette[name])
+        axes.plot(100 * mean.index, mean, "-", lw=1.2, color=palette[name], label=name)
     axes.set_title(f"d  label noise ({model_label(first.model)}, T = {first.iterations})")
 
 

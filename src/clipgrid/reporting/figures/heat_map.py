@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from clipgrid.reporting.arms import sweep
+from clipgrid.reporting.arms import not_usual, sweep
 from clipgrid.reporting.figures import AT_WORK
 from clipgrid.reporting.figures.drawing import SQUARE, empty, squares
 from clipgrid.study.parts import figure
@@ -28,14 +28,14 @@ def heat_map(evidence: Evidence) -> Figure:
     """A panel a model, at the T that has most learning rates."""
     cells = sweep(evidence.cells)
     if cells.empty:
-        return empty("The study has one learning rate.")
+        return empty("No net has several learning rates and several λ.")
     square = cells.assign(failed=cells.status != "finished").groupby(SQUARE, sort=False)
     percent = 100 * square.test_accuracy.mean()  # of what didn't diverge
     failed = square.failed.agg(lambda f: f"\n{f.sum()}/{len(f)} †" if f.any() else "")
     words = percent.map("{:.0f}".format).replace("nan", "–") + failed
     iterations = cells.iterations.iloc[0]
     title = (
-        f"test accuracy (%) after T = {iterations} steps; chance is"
+        f"test accuracy (%) after T = {iterations} steps{not_usual(cells)}; chance is"
         f" {100 / evidence.classes:.3g}; † failed runs"
     )
     return squares(percent, words, title, cmap="viridis", vmin=0, vmax=100)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from clipgrid.lazy import np, pd
-from clipgrid.reporting.arms import arm_names, by_clip, longest
+from clipgrid.reporting.arms import arm_names, by_clip, longest, usual_on
 from clipgrid.reporting.figures import AT_WORK
 from clipgrid.reporting.figures.drawing import colours, empty, legend, log_scale, panels
 from clipgrid.study.parts import figure
@@ -33,7 +33,7 @@ BINS = 10
 def matched_gap(evidence: Evidence) -> Figure:
     """A panel an arm: the mean over seeds, and a line a seed."""
     cells = evidence.cells
-    runs = longest(cells[(cells.train_images != "all") & cells.ema.isna()])
+    runs = longest(usual_on(cells[cells.train_images != "all"], ["ema"]))
     if runs.empty:
         return empty("The study has no run on a part of the training images.")
     looks = pd.concat(

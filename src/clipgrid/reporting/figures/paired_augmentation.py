@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from clipgrid.reporting.arms import RUN, arm_names, labels, pairs, reported
+from clipgrid.reporting.arms import RUN, arm_names, labels, pairs, reported, usual_on
 from clipgrid.reporting.figures import AT_WORK
 from clipgrid.reporting.figures.drawing import dots_by_clip, empty
 from clipgrid.study.parts import figure
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def paired_augmentation(evidence: Evidence) -> Figure:
     """A panel an arm and T: the difference of the test accuracies of each seed."""
     cells = reported(evidence)
-    differences = pairs(cells[cells.ema.isna()], "augmentation")
+    differences = pairs(usual_on(cells, ["ema"]), "augmentation")
     if differences.empty:
         return empty("The study has no augmented images beside original ones.")
     axes = [axis for axis in (*RUN, "iterations") if axis != "augmentation"]

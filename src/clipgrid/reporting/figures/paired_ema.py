@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from clipgrid.reporting.arms import arm_names, pairs, reported
+from clipgrid.reporting.arms import arm_names, pairs, reported, usual_on
 from clipgrid.reporting.figures import AT_WORK
 from clipgrid.reporting.figures.drawing import dots_by_clip, empty
 from clipgrid.study.fields import canonical
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 def paired_ema(evidence: Evidence) -> Figure:
     """A panel an arm and decay: the difference of the test accuracies of each seed."""
     cells = reported(evidence)
-    differences = pairs(cells[cells.augmentation == "none"], "ema")
+    differences = pairs(usual_on(cells, ["augmentations"]), "ema")
     if differences.empty:
         return empty("The study has no moving average beside raw weights.")
     decays = differences.ema.map(lambda decay: f"\ndecay {canonical(decay)}")

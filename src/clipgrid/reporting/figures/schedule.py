@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from clipgrid.lazy import pd, sns
-from clipgrid.reporting.arms import RUN, arm_names, longest
+from clipgrid.reporting.arms import RUN, arm_names, longest, usual_on
 from clipgrid.reporting.figures import AT_WORK
 from clipgrid.reporting.figures.drawing import empty, legend, log_scale, panels, training_loss
+from clipgrid.study import parts
 from clipgrid.study.parts import figure
 
 if TYPE_CHECKING:
@@ -28,8 +29,9 @@ if TYPE_CHECKING:
 )
 def schedule(evidence: Evidence) -> Figure:
     """A panel an arm: training loss over the steps, a line a schedule and T."""
-    raw = evidence.cells[evidence.cells.ema.isna()]
-    ending = raw[raw.schedule != "constant"]
+    raw = usual_on(evidence.cells, ["ema"])
+    ends = {s: parts.parse("schedule", s).part.about["ends"] for s in raw.schedule.unique()}
+    ending = raw[raw.schedule.map(ends).astype(bool)]
     if ending.empty:
         return empty("The study has no schedule that depends on T.")
     ending = ending.assign(line=ending.schedule + " to T = " + ending.iterations.astype(str))

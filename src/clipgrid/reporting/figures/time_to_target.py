@@ -32,7 +32,9 @@ def time_to_target(evidence: Evidence) -> Figure:
 
     runs = sweep(evidence.cells)
     if runs.empty:
-        return empty("The study has one learning rate.")
+        return empty("No net has several learning rates and several λ.")
+    if runs.ema.notna().any():
+        return empty("The study has no raw weights, of which alone each step is known.")
     file = evidence.study.claims
     target = claims.load(Path(file)).target if file else None
     if target is None:

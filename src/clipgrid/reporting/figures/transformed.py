@@ -33,7 +33,7 @@ def transformed(evidence: Evidence) -> Figure:
     trained = cells.groupby(["model", "optimizer", "learning_rate", "iterations"])
     cells = trained.filter(lambda group: group.augmentation.nunique() > 1)
     if cells.empty:
-        return empty("The study has no augmentation.")
+        return empty("No runs differ in their augmentation alone.")
     looks = {"as they are": "test", **{name: name for name in TRANSFORMATIONS}}
     long = pd.concat(
         [

@@ -327,8 +327,9 @@ def test_label_noise_is_drawn_at_one_learning_rate_too(cells, draw):
     assert "no labels are wrong" in draw("external", one).nothing
 
 
-def test_a_schedule_that_depends_on_no_t_is_not_called_one(cells, draw):
-    figure = draw("schedule", cells.assign(schedule="constant"))
+def test_a_schedule_that_depends_on_no_t_is_not_called_one(cells, draw, registry_put_back):
+    parts.schedule("halving", label="halving", ends=False)(lambda step, steps: 0.5**step)
+    figure = draw("schedule", cells.assign(schedule="halving"))
     assert figure.nothing == "The study has no schedule that depends on T."
 
 

@@ -264,7 +264,8 @@ def test_behind_a_claim_stand_the_commands_of_its_cells_to_be_copied(opened, fin
         of_side = cells[cells.threshold == threshold].drop_duplicates("cell")
         side.locator("> summary").click()
         rows = side.locator("tbody tr")
-        expect(rows.locator("td:first-child")).to_have_text(of_side.cell.tolist())
+        names = rows.locator("td:first-child")
+        expect(names).to_have_text(of_side.cell.tolist(), timeout=30_000)  # beside other tests
         for row, command in zip(rows.all(), of_side.command, strict=True):
             row.get_by_role("button", name="command").click()
             assert side.locator("code").inner_text() == command
